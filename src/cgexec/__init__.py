@@ -1,0 +1,56 @@
+"""
+cgexec: fill the container without being killed for it.
+
+`limits` reads what the kernel really enforces, `usage` what is used now, and `recommend` says how many workers that
+makes, and why. Importing this package reads no file, starts no thread, logs nothing and loads no optional package.
+
+Not libcgroup's command of the same name, which runs a program in a cgroup.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cgexec._limits import Limits, limits
+    from cgexec._quantity import format_bytes, parse_quantity
+    from cgexec._recommend import Recommendation, recommend
+    from cgexec._usage import Usage, usage
+
+__all__ = [
+    "Limits",
+    "Recommendation",
+    "Usage",
+    "format_bytes",
+    "limits",
+    "parse_quantity",
+    "recommend",
+    "usage",
+]
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for, as concurrent.futures does with its pools: whoever imports the package for one name
+# should not pay for the others (PEP 562).
+_HOMES = {
+    "Limits": "cgexec._limits",
+    "Recommendation": "cgexec._recommend",
+    "Usage": "cgexec._usage",
+    "format_bytes": "cgexec._quantity",
+    "limits": "cgexec._limits",
+    "parse_quantity": "cgexec._quantity",
+    "recommend": "cgexec._recommend",
+    "usage": "cgexec._usage",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    value.__module__ = "cgexec"  # reprs, tracebacks and pickles show the name that users can import
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

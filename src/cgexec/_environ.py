@@ -1,0 +1,200 @@
+"""
+What the environment tells: ``CGEXEC_*`` variables, Python's own override, platforms without honest files.
+
+A ``CGEXEC_*`` variable is somebody's word, so nonsense in one is a `ValueError` that names it. What other programs set
+(``WEB_CONCURRENCY``, Lambda's memory) is taken if it makes sense and noted if it does not.
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import NamedTuple, TypeVar
+
+from cgexec._quantity import parse_bytes, parse_exact
+
+__all__ = ["Told", "parse_processes", "parse_reserve", "platform_of", "read_environ", "told_processes"]
+
+T = TypeVar("T")
+
+# A memory figure below this is a missing suffix: no interpreter runs in it.
+_LEAST_MEMORY = 1 << 20
+_DECLARED_MIB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+
+
+class Told(NamedTuple):
+    """What the environment says about limits and requests; None is "nothing said"."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    cpu_request: float | None = None
+    memory_request: int | None = None
+    python_cpu_count: int | None = None
+    python_cpu_count_source: str = ""
+    lambda_memory: int | None = None
+    platform: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_environ(environ: Mapping[str, str], xoptions: Mapping[str, str | bool]) -> Told:
+    """
+    Return what *environ* and the interpreter's ``-X`` options say.
+
+    Raises:
+        ValueError: a ``CGEXEC_*`` variable holds nonsense; the text names it and shows a right value.
+    """
+    notes: list[str] = []
+    python, source = _python_cpu_count(environ, xoptions, notes)
+    return Told(
+        cpus=_cpus(environ, "CGEXEC_CPUS", notes),
+        memory=_memory(environ, "CGEXEC_MEMORY", notes),
+        cpu_request=_cpus(environ, "CGEXEC_CPU_REQUEST", notes),
+        memory_request=_memory(environ, "CGEXEC_MEMORY_REQUEST", notes),
+        python_cpu_count=python,
+        python_cpu_count_source=source,
+        lambda_memory=_lambda_memory(environ, notes),
+        platform=platform_of(environ),
+        notes=tuple(notes),
+    )
+
+
+def _variable(environ: Mapping[str, str], name: str, parse: Callable[[str], T], right: str) -> T | None:
+    """Return the parsed variable, None if it is unset or empty."""
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{name}={text!r}: {error}; right is for instance {name}={right}") from None
+
+
+def _zero_is_unset(value: float | None, name: str, notes: list[str]) -> bool:
+    # The downward API gives 0 for a request or limit that the pod does not have.
+    if value == 0:
+        notes.append(f"{name}=0 is taken as not set")
+    return value == 0
+
+
+def _cpus(environ: Mapping[str, str], name: str, notes: list[str]) -> float | None:
+    value = _variable(environ, name, lambda text: float(parse_exact(text)), "1.5 or 1500m")
+    if value is not None and value > 1_000_000:
+        raise ValueError(
+            f"{name}={environ[name]!r}: more CPUs than any machine has; right is for instance {name}=1500m"
+        )
+    return None if _zero_is_unset(value, name, notes) else value
+
+
+def _memory(environ: Mapping[str, str], name: str, notes: list[str]) -> int | None:
+    def parse(text: str) -> int:
+        return 0 if parse_exact(text) == 0 else parse_bytes(text, name="memory", least=_LEAST_MEMORY)
+
+    value = _variable(environ, name, parse, "512Mi")
+    return None if _zero_is_unset(value, name, notes) else value
+
+
+def _python_cpu_count(
+    environ: Mapping[str, str], xoptions: Mapping[str, str | bool], notes: list[str]
+) -> tuple[int | None, str]:
+    """Return Python's own override (3.13 and later apply it themselves; ours holds on every version)."""
+    for source, text in (
+        ("-X cpu_count", xoptions.get("cpu_count")),
+        ("PYTHON_CPU_COUNT", environ.get("PYTHON_CPU_COUNT")),
+    ):
+        if not isinstance(text, str) or text in ("", "default"):
+            continue
+        if text.isascii() and text.isdigit() and 0 < int(text[:10]) < 1_000_000:
+            return int(text[:10]), source
+        notes.append(f"{source}={text!r} is not a positive number of CPUs and is passed over")
+    return None, ""
+
+
+def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
+    """Return the memory of an AWS Lambda function, which that platform tells in MiB."""
+    text = environ.get(_DECLARED_MIB, "")
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and 0 < int(text[:10]) < 1 << 24:
+        return int(text[:10]) << 20
+    notes.append(f"{_DECLARED_MIB}={text!r} is not a number of MiB and is passed over")
+    return None
+
+
+# (variable, name of the platform): places whose cgroup files are known to be empty or to show the machine.
+_PLATFORMS = (
+    ("AWS_LAMBDA_FUNCTION_NAME", "AWS Lambda"),
+    ("ECS_CONTAINER_METADATA_URI_V4", "Amazon ECS"),
+    ("K_SERVICE", "Cloud Run"),
+    ("CLOUD_RUN_JOB", "Cloud Run"),
+    ("DYNO", "Heroku"),
+    ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
+)
+
+
+def platform_of(environ: Mapping[str, str]) -> str | None:
+    """Return the hosting platform that the environment betrays, None if it does not."""
+    if environ.get("AWS_EXECUTION_ENV") == "AWS_ECS_FARGATE":
+        return "AWS Fargate"
+    return next((name for variable, name in _PLATFORMS if environ.get(variable)), None)
+
+
+def parse_processes(value: object, *, name: str) -> int:
+    """Return a number of processes, a whole one from 1 to a million."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 1 <= value <= 1_000_000
+        and value == int(value)
+    ):
+        return int(value)
+    raise ValueError(f"{name}={value!r}: expected a whole number of processes, at least 1")
+
+
+def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
+    """
+    Return how many processes share the container, and who says so: ``CGEXEC_PROCESSES``, ``WEB_CONCURRENCY``, else 1.
+
+    Raises:
+        ValueError: ``CGEXEC_PROCESSES`` is no whole number from 1.
+    """
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError("expected a whole number of processes, at least 1")
+        return parse_processes(int(text[:10]), name="processes")
+
+    name = "CGEXEC_PROCESSES"
+    value = _variable(environ, name, parse, "4")
+    if value is None:
+        name = "WEB_CONCURRENCY"
+        try:
+            value = _variable(environ, name, parse, "4")
+        except ValueError:  # another program's variable: its own business
+            value = None
+    return (1, "one process") if value is None else (value, name)
+
+
+def told_reserve(environ: Mapping[str, str]) -> Fraction | int | None:
+    """Return ``CGEXEC_RESERVE``, None if it is not set."""
+    return _variable(environ, "CGEXEC_RESERVE", lambda text: parse_reserve(text, name="reserve"), "0.15 or 256Mi")
+
+
+def parse_reserve(value: str | float, *, name: str) -> Fraction | int:
+    """
+    Return what is kept free: a Fraction below 1 is a share of the limit, an int is bytes.
+
+    Raises:
+        ValueError: negative, unparsable, or from 1 to a mebibyte, which is nearly always a percentage (``15`` for
+            ``0.15``).
+    """
+    try:
+        exact = parse_exact(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if exact < 1:
+        return exact
+    if exact < _LEAST_MEMORY:
+        percent = f"; {exact} % is {float(exact) / 100:g}" if exact < 100 else ""
+        raise ValueError(
+            f"{name}={value!r} is {int(exact)} bytes; expected a share below 1 such as 0.15, or bytes such as "
+            f'"256Mi"{percent}'
+        )
+    return int(exact)

@@ -1,0 +1,183 @@
+"""
+The machine below the container: CPUs, memory, affinity, scheduling, address space.
+
+The only module that asks which platform this is.
+
+For ``root="/"`` the system is asked; for another root only the files below it speak, so that a captured machine is
+answered for as it was.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from cgexec._kernel import parse
+from cgexec._kernel.files import Files
+
+if TYPE_CHECKING:
+    from cgexec._kernel.windows import JobLimits
+
+__all__ = ["Host", "HostUse", "read_host", "read_host_use"]
+
+_MEMINFO = "/proc/meminfo"
+_STATUS = "/proc/self/status"
+_MEMINFO_KEYS = frozenset({"MemTotal", "MemFree", "MemAvailable", "Inactive(file)"})
+_STATUS_KEYS = frozenset({"RssAnon", "RssShmem", "VmSize"})
+# Where nobody tells: too little is the safe side, and it is said.
+_ASSUMED_MEMORY = 1 << 30
+# SCHED_FIFO, SCHED_RR and SCHED_DEADLINE: the fair scheduler's quota does not apply to them (sched-bwc.rst).
+_REALTIME = {1: "SCHED_FIFO", 2: "SCHED_RR", 6: "SCHED_DEADLINE"}
+_RESET_ON_FORK = 0x40000000
+# What gVisor answers to uname, and prints in /proc/version, whatever it runs on (pkg/sentry).
+_GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
+
+
+class Host(NamedTuple):
+    """What the machine has. *affinity* is None where it cannot be asked, *realtime* None for the usual scheduling."""
+
+    cpus: int
+    affinity: int | None
+    memory_bytes: int
+    memory_source: str
+    address_space_limit: int | None
+    realtime: str | None
+    gvisor: bool
+    job: "JobLimits | None" = None
+
+
+class HostUse(NamedTuple):
+    """What is in use now, in bytes: of the machine, and (*process_...*) by this process alone; None is unknown."""
+
+    total: int
+    available: int
+    working_set: int
+    process_bytes: int | None
+    process_address_space: int | None
+    job: "JobLimits | None" = None
+
+
+def read_host(files: Files) -> Host:
+    """Return what the machine has. Never raises; a value that had to be taken from elsewhere is noted."""
+    if not files.is_this_machine:
+        return _host_of_tree(files)
+    memory, source = _memory(files)
+    return Host(
+        cpus=os.cpu_count() or 1,
+        affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        memory_bytes=memory,
+        memory_source=source,
+        address_space_limit=_address_space_limit(),
+        realtime=_realtime_policy(),
+        gvisor=sys.platform == "linux" and os.uname().version == _GVISOR,
+        job=_job(),
+    )
+
+
+def _job() -> "JobLimits | None":
+    """Return the limits of the Windows job we run in, None elsewhere."""
+    if sys.platform == "win32":
+        from cgexec._kernel.windows import read_job
+
+        return read_job()
+    return None
+
+
+def _host_of_tree(files: Files) -> Host:
+    """Answer for a tree of files, and for nothing that only this machine could tell."""
+    status = files.text(_STATUS)
+    allowed = None if status is None else parse.parse_status_word(status, "Cpus_allowed_list")
+    affinity = None if allowed is None else _count(allowed)
+    online = files.value("/sys/devices/system/cpu/online", parse.parse_cpu_list)
+    memory, source = _memory(files)
+    version = files.text("/proc/version")
+    if online is None and affinity is None:
+        files.note("no file tells how many CPUs there are, so those of the machine we run on are taken (CPU count)")
+    return Host(
+        cpus=online or affinity or os.cpu_count() or 1,
+        affinity=affinity,
+        memory_bytes=memory,
+        memory_source=source,
+        address_space_limit=None,
+        realtime=None,
+        gvisor=version is not None and _GVISOR in version,
+    )
+
+
+def _count(cpu_list: str) -> int | None:
+    try:
+        return parse.parse_cpu_list(cpu_list)
+    except parse.MalformedFile:
+        return None
+
+
+def _memory(files: Files) -> tuple[int, str]:
+    """Return the machine's memory in bytes and where that was found."""
+    total = _meminfo(files).get("MemTotal")
+    if total:
+        return total, f"{_MEMINFO} (MemTotal)"
+    if sys.platform in ("linux", "win32", "darwin") and files.is_this_machine:
+        try:
+            import psutil
+
+            return int(psutil.virtual_memory().total), "host memory (psutil)"
+        except Exception as error:  # noqa: BLE001  # psutil lets out whatever a broken /proc makes it stumble over
+            files.note(f"psutil cannot tell the host's memory ({error})")
+    try:
+        memory = int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        files.note(f"the host's memory cannot be read; {_ASSUMED_MEMORY >> 20} MiB are assumed: set CGEXEC_MEMORY")
+        return _ASSUMED_MEMORY, "assumed"
+    files.note(f"{_MEMINFO}: no MemTotal, so the memory of the machine we run on is taken (sysconf)")
+    return memory, "host memory (sysconf)"
+
+
+def _meminfo(files: Files) -> dict[str, int]:
+    text = files.text(_MEMINFO)
+    return {} if text is None else parse.parse_kib_table(text, _MEMINFO_KEYS)
+
+
+def _address_space_limit() -> int | None:
+    """Return the soft RLIMIT_AS in bytes, None if there is none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _realtime_policy() -> str | None:
+    try:
+        policy = os.sched_getscheduler(0)
+    except (AttributeError, OSError):
+        return None
+    return _REALTIME.get(policy & ~_RESET_ON_FORK)
+
+
+def read_host_use(files: Files) -> HostUse:
+    """Return what is in use now. Never raises."""
+    if sys.platform != "linux" and files.is_this_machine:
+        return _use_by_psutil()
+    memory = _meminfo(files)
+    total = memory.get("MemTotal") or _memory(files)[0]
+    # Kernels before 3.14, and gVisor in part, have no MemAvailable.
+    available = memory.get("MemAvailable", memory.get("MemFree", total))
+    working_set = total - memory.get("MemFree", available) - memory.get("Inactive(file)", 0)
+    status = files.text(_STATUS)
+    sizes = {} if status is None else parse.parse_kib_table(status, _STATUS_KEYS)
+    private = sizes.get("RssAnon")
+    return HostUse(
+        total=total,
+        available=min(available, total),
+        working_set=max(0, working_set),
+        process_bytes=None if private is None else private + sizes.get("RssShmem", 0),
+        process_address_space=sizes.get("VmSize"),
+    )
+
+
+def _use_by_psutil() -> HostUse:
+    import psutil
+
+    memory, process = psutil.virtual_memory(), psutil.Process().memory_info()
+    used = memory.total - memory.available
+    return HostUse(memory.total, memory.available, used, process.rss, process.vms, _job())

@@ -1,0 +1,25 @@
+"""What holds for every test: a clean environment, and no thread left behind."""
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+_OURS = ("CGEXEC_CPUS", "CGEXEC_MEMORY", "CGEXEC_CPU_REQUEST", "CGEXEC_MEMORY_REQUEST", "CGEXEC_PROCESSES")
+_OTHERS = ("CGEXEC_RESERVE", "CGEXEC_MAX_WORKERS", "WEB_CONCURRENCY", "PYTHON_CPU_COUNT", "NO_COLOR")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the caller's shell says must change an answer; CGEXEC_LAB alone is for the tests."""
+    for name in (*_OURS, *_OTHERS, *(name for name in os.environ if name.startswith(("AWS_", "KUBERNETES_")))):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not left, f"threads left behind: {left}"

@@ -1,0 +1,229 @@
+"""What was seen and told becomes `Limits`: overrides, platforms without honest files, and a source for every value."""
+
+import copy
+import pickle
+
+import pytest
+
+import cgexec
+from cgexec._environ import read_environ
+from cgexec._kernel.files import Files
+from cgexec._kernel.windows import JobLimits
+from cgexec._limits import derive_limits
+from cgexec._snapshot import take_snapshot
+from support.trees import build
+
+MIB = 1 << 20
+V2 = {
+    "proc/self/cgroup": "0::/\n",
+    "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n",
+    "proc/self/status": "Cpus_allowed_list:\t0-7\n",
+    "proc/meminfo": "MemTotal: 16777216 kB\nMemFree: 1024 kB\nMemAvailable: 8388608 kB\n",
+    "sys/fs/cgroup/cpu.max": "200000 100000\n",
+    "sys/fs/cgroup/memory.max": f"{4096 * MIB}\n",
+    "sys/fs/cgroup/memory.high": "max\n",
+    "sys/fs/cgroup/pids.max": "max\n",
+}
+NO_LIMITS = {**V2, "sys/fs/cgroup/cpu.max": "max 100000\n", "sys/fs/cgroup/memory.max": "max\n"}
+
+
+def seen(tmp_path, files=V2):
+    return take_snapshot(Files(str(build(tmp_path, files))))
+
+
+def told(**variables):
+    return read_environ(variables, {})
+
+
+def derived(tmp_path, files=V2, **variables):
+    return derive_limits(seen(tmp_path, files), told(**variables))
+
+
+def test_cpus_told_win_over_the_quota_with_a_note(tmp_path):
+    limits = derived(tmp_path, CGEXEC_CPUS="3")
+    assert (limits.cpus, limits.cpu_quota, limits.sources["cpus"]) == (3.0, 2.0, "CGEXEC_CPUS")
+    assert any("above the quota of 2 CPUs" in note for note in limits.notes)
+
+
+def test_memory_told_wins_over_the_host(tmp_path):
+    limits = derived(tmp_path, NO_LIMITS, CGEXEC_MEMORY="32Gi")
+    assert (limits.memory_bytes, limits.sources["memory_bytes"]) == (32 << 30, "CGEXEC_MEMORY")
+
+
+def test_memory_told_never_exceeds_what_the_kernel_kills_for(tmp_path):
+    limits = derived(tmp_path, CGEXEC_MEMORY="8Gi")
+    assert limits.memory_bytes == 4 << 30
+    assert any("enforces by killing" in note for note in limits.notes)
+
+
+def test_memory_told_may_ask_for_more_than_memory_high(tmp_path):
+    files = {**V2, "sys/fs/cgroup/memory.high": f"{1024 * MIB}\n"}
+    assert derived(tmp_path, files).memory_bytes == 1 << 30
+    assert derived(tmp_path, files, CGEXEC_MEMORY="2Gi").memory_bytes == 2 << 30
+
+
+def test_requests_are_only_what_is_told(tmp_path):
+    assert derived(tmp_path).cpu_request is None
+    limits = derived(tmp_path, CGEXEC_CPU_REQUEST="100m", CGEXEC_MEMORY_REQUEST="1Gi")
+    assert (limits.cpu_request, limits.memory_request) == (0.1, 1 << 30)
+    assert limits.sources["memory_request"] == "CGEXEC_MEMORY_REQUEST"
+
+
+def test_zero_from_the_downward_api_is_not_set(tmp_path):
+    limits = derived(tmp_path, CGEXEC_CPU_REQUEST="0", CGEXEC_MEMORY_REQUEST="0", CGEXEC_MEMORY="0", CGEXEC_CPUS="0")
+    assert (limits.cpu_request, limits.memory_request, limits.memory_bytes, limits.cpus) == (None, None, 4 << 30, 2.0)
+    assert "CGEXEC_CPU_REQUEST=0 is taken as not set" in limits.notes
+
+
+def test_a_request_above_the_limit_is_noted(tmp_path):
+    notes = derived(tmp_path, CGEXEC_CPU_REQUEST="4", CGEXEC_MEMORY_REQUEST="8Gi").notes
+    assert any("CPU request of 4 CPUs is above" in note for note in notes)
+    assert any("memory request of 8 GiB is above" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "right"),
+    [
+        ("CGEXEC_CPUS", "two", "1500m"),
+        ("CGEXEC_CPUS", "-1", "1500m"),
+        ("CGEXEC_CPUS", "nan", "1500m"),
+        ("CGEXEC_CPUS", "2Gi", "1500m"),
+        ("CGEXEC_MEMORY", "80%", "512Mi"),
+        ("CGEXEC_MEMORY", "4", "512Mi"),
+        ("CGEXEC_CPU_REQUEST", "x", "1500m"),
+        ("CGEXEC_MEMORY_REQUEST", "1 gig", "512Mi"),
+    ],
+)
+def test_nonsense_names_the_variable_and_shows_a_right_value(name, text, right):
+    with pytest.raises(ValueError, match=f"{name}=.*{right}"):
+        told(**{name: text})
+
+
+def test_limits_raises_for_nonsense_in_the_real_environment(monkeypatch):
+    monkeypatch.setenv("CGEXEC_CPUS", "many")
+    with pytest.raises(ValueError, match="CGEXEC_CPUS='many'"):
+        cgexec.limits()
+
+
+def test_another_root_does_not_hear_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("CGEXEC_CPUS", "64")
+    assert cgexec.limits(root=build(tmp_path, V2)).cpus == 2.0
+
+
+def test_pythons_own_override_replaces_the_count_but_not_the_quota(tmp_path):
+    free = derived(tmp_path, NO_LIMITS, PYTHON_CPU_COUNT="3")
+    assert (free.cpus, free.cpu_set, free.sources["cpus"]) == (3.0, 3, "PYTHON_CPU_COUNT")
+    assert free.cpus_bound
+    assert derived(tmp_path / "b", V2, PYTHON_CPU_COUNT="6").cpus == 2.0
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "٣"])
+def test_pythons_override_with_nonsense_is_noted(text):
+    answer = read_environ({"PYTHON_CPU_COUNT": text}, {})
+    assert answer.python_cpu_count is None
+    assert "PYTHON_CPU_COUNT" in answer.notes[0]
+
+
+def test_the_interpreters_option_comes_before_the_variable():
+    answer = read_environ({"PYTHON_CPU_COUNT": "3"}, {"cpu_count": "5"})
+    assert (answer.python_cpu_count, answer.python_cpu_count_source) == (5, "-X cpu_count")
+    assert read_environ({"PYTHON_CPU_COUNT": "default"}, {"cpu_count": "default"}).python_cpu_count is None
+
+
+def test_lambda_tells_its_memory(tmp_path):
+    variables = {"AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
+    limits = derived(tmp_path, NO_LIMITS, **variables)
+    assert limits.memory_bytes == 1769 * MIB
+    assert limits.sources["memory_bytes"] == "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+    assert any("AWS Lambda" in note and "CPU limit" in note for note in limits.notes)
+
+
+def test_lambdas_nonsense_is_noted():
+    assert "is not a number of MiB" in told(AWS_LAMBDA_FUNCTION_MEMORY_SIZE="big").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "platform"),
+    [
+        ({"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}, "AWS Fargate"),
+        ({"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/x"}, "Amazon ECS"),
+        ({"K_SERVICE": "s"}, "Cloud Run"),
+        ({"CLOUD_RUN_JOB": "j"}, "Cloud Run"),
+        ({"DYNO": "web.1"}, "Heroku"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "pod"),
+    ],
+)
+def test_a_platform_without_honest_files_is_said_and_no_number_is_made_up(tmp_path, variables, platform):
+    limits = derived(tmp_path, NO_LIMITS, **variables)
+    assert any(platform in note and "CGEXEC_MEMORY" in note for note in limits.notes)
+    assert (limits.memory_bytes, limits.cpus) == (16 << 30, 8.0)
+
+
+def test_a_platform_whose_limits_show_needs_no_note(tmp_path):
+    assert derived(tmp_path, V2, KUBERNETES_SERVICE_HOST="10.0.0.1").notes == ()
+
+
+def test_gvisor_is_recognised(tmp_path):
+    files = {**NO_LIMITS, "proc/version": "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016\n"}
+    assert any("gVisor" in note for note in derived(tmp_path, files).notes)
+
+
+def test_realtime_scheduling_ignores_the_quota(tmp_path):
+    snapshot = seen(tmp_path)
+    limits = derive_limits(snapshot._replace(host=snapshot.host._replace(realtime="SCHED_FIFO")), told())
+    assert (limits.cpus, limits.cpu_quota) == (8.0, None)
+    assert any("SCHED_FIFO" in note for note in limits.notes)
+
+
+def test_a_windows_job_limits_memory_and_cpu(tmp_path):
+    """The values a job object gives; that it gives them can only be seen on Windows (see kernel/test_windows.py)."""
+    snapshot = seen(tmp_path, NO_LIMITS)
+    job = JobLimits(memory_limit=512 * MIB, cpu_share=0.25, memory_bytes=None)
+    limits = derive_limits(snapshot._replace(host=snapshot.host._replace(job=job)), told())
+    assert (limits.cpus, limits.memory_limit, limits.sources["memory_limit"]) == (
+        2.0,
+        512 * MIB,
+        "job object (memory limit)",
+    )
+
+
+def test_a_quota_as_large_as_the_host_still_counts_as_a_limit(tmp_path):
+    files = {**V2, "sys/fs/cgroup/cpu.max": "1600000 100000\n"}
+    limits = derived(tmp_path, files)
+    assert (limits.cpus, limits.cpu_quota, limits.cpus_bound) == (8.0, 16.0, True)
+
+
+def test_every_value_has_a_source(tmp_path):
+    limits = derived(tmp_path)
+    values = {name for name in type(limits).__slots__ if name not in ("sources", "notes", "cgroup_version")}
+    assert values <= set(limits.sources)
+    assert all(limits.sources.values())
+
+
+def test_a_source_says_how_far_up_the_limit_stands(tmp_path):
+    files = {
+        **{name: text for name, text in NO_LIMITS.items() if name.startswith("proc/")},
+        "proc/self/cgroup": "0::/pod/box\n",
+        "sys/fs/cgroup/pod/memory.max": f"{64 * MIB}\n",
+        "sys/fs/cgroup/pod/box/memory.max": "max\n",
+    }
+    limits = derived(tmp_path, files)
+    assert limits.memory_limit == 64 * MIB
+    assert limits.sources["memory_limit"] == "/sys/fs/cgroup/pod/memory.max (1 level above the process's own cgroup)"
+
+
+def test_values_travel_to_another_process(tmp_path):
+    limits, usage = derived(tmp_path), cgexec.usage(root=tmp_path)
+    assert pickle.loads(pickle.dumps(limits)) == limits == copy.deepcopy(limits)
+    assert pickle.loads(pickle.dumps(usage)) == usage
+    assert hash(limits) == hash(copy.deepcopy(limits))
+
+
+def test_nothing_readable_still_gets_an_answer_and_a_note(tmp_path):
+    limits, usage = cgexec.limits(root=tmp_path), cgexec.usage(root=tmp_path)
+    assert limits.cpus >= 1
+    assert limits.memory_bytes > 0
+    assert limits.cgroup_version is None
+    assert any("no cgroup file system is visible" in note for note in limits.notes)
+    assert any("MemTotal" in note for note in limits.notes)
+    assert usage.headroom_bytes >= 0
