@@ -1,0 +1,66 @@
+"""What changed between two reports. Use is left out: it changes all the time."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = ["Change", "changes", "load"]
+
+_COMPARED = ("limits", "host", "python", "recommendation")
+_NOT_COMPARED = frozenset({"notes", "workload.processes_source"})
+
+
+class Change(NamedTuple):
+    """One value that is not what it was; None stands for "no limit" or "was not there"."""
+
+    name: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def load(path: str) -> Mapping[str, object]:
+    """
+    Return a report that was kept.
+
+    Raises:
+        ValueError: the file cannot be read or is no report.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  # a path from the command line, opened once
+            report = json.load(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"--compare {path}: expected a file kept from report --json ({reason})") from None
+    if not isinstance(report, dict) or not isinstance(report.get("limits"), dict):
+        raise ValueError(f'--compare {path}: expected a file kept from report --json, but it has no "limits"')
+    return report
+
+
+def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[Change]:
+    """Return what differs, in the order of the new report; what is only in the old one comes last."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    names = [*after, *(name for name in before if name not in after)]
+    return [Change(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
+
+
+def _flat(report: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for section in _COMPARED:
+        values = report.get(section)
+        if isinstance(values, dict):
+            yield from _leaves(section, values)
+
+
+def _leaves(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, dict):
+            yield from _leaves(name, value)
+        elif not any(name.endswith(f".{left}") for left in _NOT_COMPARED):
+            yield name, value

@@ -1,0 +1,215 @@
+"""
+Arguments in, text out, exit status back.
+
+Exit status: 0 all is well; 1 the answer is "no" (memory does not suffice for one task, or ``--compare`` found a
+change); 2 the call was wrong, and standard error says how.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from cgexec import __version__
+from cgexec._cli import compare, formats, threads
+from cgexec._cli.report import Report, render, take_report
+from cgexec._cli.stated import KEYS, stated
+from cgexec._kernel.files import Files
+from cgexec._kernel.host import read_host
+from cgexec._limits import Limits
+from cgexec._limits import limits as read_limits
+from cgexec._recommend import Recommendation, recommend
+from cgexec._usage import Usage
+from cgexec._usage import usage as read_usage
+
+__all__ = ["main"]
+
+_COMMANDS = ("report", "recommend", "env")
+# What libcgroup's cgexec takes before the command that it runs.
+_LIBCGROUP = ("-g", "--sticky", "-b")
+_WRONG_PROGRAM = """\
+cgexec-py: {option} is an option of libcgroup's cgexec, which runs a command in a cgroup: /usr/bin/cgexec {line}
+(Debian and Ubuntu: package cgroup-tools). This is the Python library cgexec, which sizes worker pools;
+"python -m cgexec" shows what this container allows, "python -m cgexec --help" the rest.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with *argv* (default: the process's) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a cgroup's name may be bytes that no encoding has
+            stream.reconfigure(errors="backslashreplace")
+    if words and (words[0] in _LIBCGROUP or words[0].startswith("-g")):
+        sys.stderr.write(_WRONG_PROGRAM.format(option=words[0][:2], line=" ".join(words)))
+        return 2
+    parser = _parser()
+    arguments = parser.parse_args(_with_command(words))
+    try:
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except ValueError as error:
+        sys.stderr.write(f"{parser.prog}: error: {error}\n")
+        return 2
+    except BrokenPipeError:
+        # The reader left ("| head"). Whatever Python flushes at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """Put in ``report`` where no command is named."""
+    if words and (words[0] in _COMMANDS or words[0] in ("-h", "--help", "--version") or not words[0].startswith("-")):
+        return words
+    return ["report", *words]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgexec-py",
+        description="What this container really allows, and how many workers that makes.",
+        epilog="Without a command: report. Not libcgroup's cgexec, which runs a command in a cgroup.",
+    )
+    parser.add_argument("--version", action="version", version=f"cgexec {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    common = _common()
+    work = _work()
+
+    report = commands.add_parser(
+        "report", parents=[common, work], help="limits, requests, use, workers, and why (default)"
+    )
+    report.add_argument(
+        "--compare", metavar="OLD.json", help="say what changed since a kept --json; exit status 1 if anything did"
+    )
+    report.set_defaults(run=_run_report)
+
+    recommend = commands.add_parser("recommend", parents=[common, work], help="the number of workers, and why")
+    recommend.add_argument("--format", choices=formats.FORMATS, default="text", help="how to print it (default: text)")
+    recommend.set_defaults(run=_run_recommend)
+
+    env = commands.add_parser("env", parents=[common], help="thread variables of native libraries for this container")
+    env.add_argument("--processes", type=int, metavar="N", help="server processes that share the container")
+    env.add_argument(
+        "--callers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="workers that call such libraries at the same time (default: 1)",
+    )
+    env.add_argument(
+        "--format", choices=threads.FORMATS, default="sh", help="sh (export), dotenv, or json (default: sh)"
+    )
+    env.set_defaults(run=_run_env)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON")
+    where = common.add_mutually_exclusive_group()
+    where.add_argument(
+        "--as",
+        dest="stated",
+        metavar="LIST",
+        help=f"answer for another container: {', '.join(f'{key}=...' for key in KEYS)}",
+    )
+    where.add_argument("--root", default="/", metavar="DIR", help="read the kernel's files below DIR")
+    return common
+
+
+def _work() -> argparse.ArgumentParser:
+    work = argparse.ArgumentParser(add_help=False)
+    tasks = work.add_argument_group("the tasks and the service (the arguments of cgexec.recommend)")
+    tasks.add_argument("--memory-per-task", metavar="SIZE", help='the most one task holds, such as "200Mi"')
+    tasks.add_argument(
+        "--io-ratio", type=_number, metavar="R", help="share of a task's time in which it waits, such as 0.9"
+    )
+    tasks.add_argument("--cpu-per-task", type=_number, metavar="C", help="the other spelling: 1 - R")
+    tasks.add_argument(
+        "--releases-gil",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether what tasks compute is done outside the GIL; --no-releases-gil for pure Python (default: it is)",
+    )
+    tasks.add_argument("--processes", type=int, metavar="N", help="processes like this one that share the container")
+    tasks.add_argument(
+        "--kind", choices=("thread", "process"), default="thread", help="what the workers are (default: thread)"
+    )
+    tasks.add_argument("--reserve", metavar="SIZE", help="what stays free: a share such as 0.15, or a size")
+    tasks.add_argument(
+        "--basis",
+        choices=("limit", "now", "request"),
+        default="limit",
+        help="what memory is counted against (default: limit)",
+    )
+    return work
+
+
+def _number(text: str) -> float:
+    """Return *text* as the library takes it; what is wrong with it the library says better than argparse."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, such as 0.9, got {text!r}") from None
+
+
+def _seen(arguments: argparse.Namespace) -> tuple[Limits, Usage]:
+    if arguments.stated is not None:
+        return stated(arguments.stated, read_host(Files()))
+    return read_limits(root=arguments.root), read_usage(root=arguments.root)
+
+
+def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) -> Recommendation:
+    return recommend(
+        memory_per_task=arguments.memory_per_task,
+        io_ratio=arguments.io_ratio,
+        cpu_per_task=arguments.cpu_per_task,
+        releases_gil=arguments.releases_gil,
+        processes=arguments.processes,
+        kind=arguments.kind,
+        reserve=arguments.reserve,
+        basis=arguments.basis,
+        limits=limits,
+        usage=usage,
+    )
+
+
+def _run_report(arguments: argparse.Namespace) -> int:
+    limits, usage = _seen(arguments)
+    root = None if arguments.stated is not None else arguments.root
+    report = take_report(_recommended(arguments, limits, usage), root)
+    if arguments.compare is not None:
+        return _run_compare(arguments, report)
+    print(json.dumps(report.as_dict(), indent=2) if arguments.json else render(report, bold=_may_be_bold()))
+    return 0 if report.recommendation.fits else 1
+
+
+def _run_compare(arguments: argparse.Namespace, report: Report) -> int:
+    changes = compare.changes(compare.load(arguments.compare), report.as_dict())
+    if arguments.json:
+        print(json.dumps([change._asdict() for change in changes], indent=2))
+    else:
+        print("\n".join(str(change) for change in changes) or "nothing changed")
+    return 1 if changes else 0
+
+
+def _run_recommend(arguments: argparse.Namespace) -> int:
+    recommendation = _recommended(arguments, *_seen(arguments))
+    print(formats.render(recommendation, "json" if arguments.json else arguments.format))
+    if not recommendation.fits and arguments.format != "text":
+        sys.stderr.write("cgexec-py: warning: memory does not suffice for even one such task; see --format text\n")
+    return 0 if recommendation.fits else 1
+
+
+def _run_env(arguments: argparse.Namespace) -> int:
+    limits, _ = _seen(arguments)
+    variables = threads.variables(limits, arguments.processes, arguments.callers, os.environ)
+    print(threads.render(variables, "json" if arguments.json else arguments.format))
+    return 0
+
+
+def _may_be_bold() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,117 @@
+"""Data flows one way: a module imports only from what stands before it in this list."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cgexec
+
+ROOT = Path(cgexec.__file__).parent
+
+# One set a layer; modules of one layer are strangers to one another. A name ending in a dot is a whole package whose
+# own order stands in `INSIDE`.
+LAYERS = [
+    {"_quantity"},
+    {"_environ", "_kernel."},
+    {"_snapshot"},
+    {"_limits", "_usage"},
+    {"_workload"},
+    {"_sizing"},
+    {"_explain", "_advice"},
+    {"_recommend"},
+    {"_cli."},
+    {"__init__"},
+    {"__main__"},
+]
+INSIDE = {
+    "_kernel.": [{"parse", "locate"}, {"files"}, {"windows"}, {"levels", "host"}, {"__init__"}],
+    "_cli.": [{"stated", "formats", "threads", "compare", "processes"}, {"report"}, {"main"}, {"__init__"}],
+}
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+MODULES = sorted(module_name(path) for path in ROOT.rglob("*.py"))
+
+
+def rank(module):
+    """Return the module's place: its layer, and inside a package the layer there."""
+    package, _, inner = module.rpartition(".")
+    key = f"{package}." if package else module
+    layer = next((n for n, names in enumerate(LAYERS) if key in names), None)
+    assert layer is not None, f"{module} stands in no layer: give it a place in LAYERS"
+    if not package:
+        return (layer, 0)
+    place = next((n for n, names in enumerate(INSIDE[key]) if inner in names), None)
+    assert place is not None, f"{module} stands in no layer: give it a place in INSIDE"
+    return (layer, place)
+
+
+def imported(module):
+    """Yield what *module* imports of this package when it runs; imports for types alone do not count."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cgexec":
+            yield from _named(node)
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("cgexec") for alias in node.names), (
+                f"{module}: import names, not cgexec"
+            )
+
+
+def _named(node):
+    base = node.module.removeprefix("cgexec").strip(".")
+    for alias in node.names:
+        inner = f"{base}.{alias.name}".strip(".")
+        if inner in MODULES:
+            yield inner
+        elif base:
+            yield base if base in MODULES else f"{base}.__init__"
+        elif alias.name != "__version__":
+            yield "__init__"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_against_the_arrow(module):
+    for other in imported(module):
+        assert rank(other) < rank(module), f"{module} imports {other}, which does not stand before it"
+
+
+def test_the_front_door_only_names_homes():
+    assert set(cgexec._HOMES) == set(cgexec.__all__)
+    assert all(home.removeprefix("cgexec.") in MODULES for home in cgexec._HOMES.values())
+
+
+def test_optional_packages_are_not_imported_at_module_level():
+    for module in MODULES:
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        names = {
+            (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+            for node in tree.body
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names
+        }
+        assert not names & {"psutil", "yaml", "rich", "matplotlib", "anyio", "prometheus_client", "opentelemetry"}
+
+
+def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert ("os.open(" in text) <= (module_name(path) in ("_kernel.files", "_cli.main")), path
+        assert ("sys.platform" in text) <= (module_name(path) == "_kernel.host"), path
+
+
+def test_files_stay_small():
+    long = [path.name for path in ROOT.rglob("*.py") if len(path.read_text(encoding="utf-8").split("\n")) > 400]
+    assert long == []

@@ -1,0 +1,324 @@
+"""The command line as people and scripts meet it: what is printed where, and the exit status."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cgexec
+from cgexec._cli import main
+from support.trees import build
+
+POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
+
+
+def run(*words):
+    """Run the command line in this process; return exit status, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main(words)
+        except SystemExit as leave:
+            status = leave.code
+    return status, out.getvalue(), err.getvalue()
+
+
+def printed(*words):
+    status, out, err = run(*words)
+    assert (status, err) == (0, "")
+    return out
+
+
+def python(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "cgexec", *words], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_without_a_command_it_reports_on_this_container():
+    text = printed()
+    assert text.startswith("start ")
+    for heading in ("bound by", "What Python believes", "In use now", "Workers (", "What each worker may hold"):
+        assert heading in text
+
+
+def test_the_report_answers_for_a_pod_one_is_not_in():
+    text = printed("--as", POD)
+    assert text.split("\n")[0] == "start 8 workers, may grow to 1000; 20 if jobs wait 90 % of their time"
+    cpus = next(line.split() for line in text.split("\n") if line.strip().startswith("CPUs"))
+    memory = next(line.split() for line in text.split("\n") if line.strip().startswith("memory"))
+    assert cpus[:4] == ["CPUs", "2", "0.1", "-"]
+    assert memory[:6] == ["memory", "4", "GiB", "1", "GiB", "-"]
+    assert "What Python believes" not in text
+    assert "In use now" not in text
+    assert "the CPU limit is 20 times the request" in text
+
+
+def test_the_report_reads_another_root(tmp_path):
+    build(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/\n",
+            "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n",
+            "proc/meminfo": "MemTotal: 16777216 kB\nMemAvailable: 16777216 kB\n",
+            "sys/fs/cgroup/cpu.max": "50000 100000\n",
+            "sys/fs/cgroup/cpu.stat": "nr_periods 100\nnr_throttled 30\nthrottled_usec 5000000\n",
+            "sys/fs/cgroup/memory.max": "536870912\n",
+            "sys/fs/cgroup/memory.current": "209715200\n",
+            "sys/fs/cgroup/memory.stat": "inactive_file 104857600\n",
+            "sys/fs/cgroup/pids.max": "100\n",
+            "sys/fs/cgroup/pids.current": "7\n",
+            "sys/fs/cgroup/memory.swap.max": "0\n",
+        },
+    )
+    text = printed("report", "--root", str(tmp_path))
+    for part in (
+        "/sys/fs/cgroup/cpu.max",
+        "512 MiB",
+        "100 MiB",
+        "20% of the limit",
+        "30%",
+        "of 100 periods, 5.0 s",
+        "swap",
+    ):
+        assert part in text
+
+
+def test_json_is_the_values(tmp_path):
+    kept = json.loads(printed("--json"))
+    assert kept["limits"]["cpus"] == cgexec.limits().cpus
+    assert kept["recommendation"]["max_workers"] == cgexec.recommend().max_workers
+    assert kept["cgexec"] == cgexec.__version__
+    assert {"usage", "host", "python", "notes", "verdict"} <= set(kept)
+
+
+def test_compare_says_what_changed_and_that_something_did(tmp_path):
+    old = tmp_path / "old.json"
+    old.write_text(printed("--as", POD, "--json"))
+    assert run("report", "--as", POD, "--compare", str(old)) == (0, "nothing changed\n", "")
+    status, out, _ = run("report", "--as", "cpu=1,memory=4Gi", "--compare", str(old))
+    assert status == 1
+    assert "limits.cpus: 2.0 -> 1.0" in out
+    assert "limits.cpu_request: 0.1 -> none" in out
+    assert "recommendation.max_workers: 8 -> 4" in out
+    status, out, _ = run("report", "--as", "cpu=1,memory=4Gi", "--compare", str(old), "--json")
+    assert {"name": "limits.cpus", "old": 2.0, "new": 1.0} in json.loads(out)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"limits": 3}', "\xff\xfe"])
+def test_compare_with_something_else_is_an_error(tmp_path, content):
+    old = tmp_path / "old.json"
+    old.write_text(content, encoding="latin-1")
+    status, out, err = run("report", "--compare", str(old))
+    assert (status, out) == (2, "")
+    assert "expected a file kept from report --json" in err
+
+
+def test_compare_with_no_file_is_an_error(tmp_path):
+    status, _, err = run("--compare", str(tmp_path / "none.json"))
+    assert status == 2
+    assert "No such file" in err
+
+
+FORMATS = {
+    "number": "20",
+    "env": "CGEXEC_MAX_WORKERS=20",
+    "gunicorn": "--worker-class=gthread --workers=1 --threads=20",
+    "celery": "--pool=threads --concurrency=20",
+}
+
+
+@pytest.mark.parametrize(("form", "text"), FORMATS.items())
+def test_recommend_speaks_the_language_of_those_who_start_the_service(form, text):
+    assert printed("recommend", "--as", POD, "--cpu-per-task", "0.1", "--format", form) == text + "\n"
+
+
+def test_recommend_for_processes():
+    work = ("--as", POD, "--io-ratio", "0", "--kind", "process", "--memory-per-task", "1Gi")
+    assert (
+        printed("recommend", *work, "--format", "celery")
+        == "--pool=prefork --concurrency=2 --max-memory-per-child=1782579\n"
+    )
+    assert printed("recommend", *work, "--format", "gunicorn") == "--workers=2\n"
+
+
+def test_recommend_passes_every_argument_on():
+    words = [
+        "--memory-per-task=64Mi",
+        "--io-ratio=0.9",
+        "--no-releases-gil",
+        "--processes=2",
+        "--reserve=0.5",
+        "--basis=request",
+    ]
+    kept = json.loads(printed("recommend", "--as", POD, *words, "--json"))
+    work = kept["workload"]
+    assert work == {
+        **work,
+        "memory_per_task": 64 << 20,
+        "io_ratio": 0.9,
+        "releases_gil": False,
+        "processes": 2,
+        "reserve": 0.5,
+        "basis": "request",
+    }
+    assert (kept["max_workers"], kept["bound_by"]) == (4, "memory")
+    env = printed("recommend", "--as", POD, "--processes=2", "--format=env")
+    assert env == "CGEXEC_MAX_WORKERS=4\nCGEXEC_PROCESSES=2\n"
+
+
+def test_what_does_not_fit_is_a_no_that_scripts_can_see():
+    status, out, err = run("recommend", "--as", "cpu=2,memory=256Mi", "--memory-per-task", "1Gi", "--format", "number")
+    assert (status, out) == (1, "1\n")
+    assert "does not suffice" in err
+    assert run("--as", "cpu=2,memory=256Mi", "--memory-per-task", "1Gi")[0] == 1
+
+
+def test_env_prints_variables_for_a_shell():
+    text = printed("env", "--as", "cpu=4,memory=4Gi")
+    assert "export OMP_NUM_THREADS=4\n" in text
+    names = ["OMP", "OPENBLAS", "MKL", "NUMEXPR", "POLARS", "RAYON", "LOKY", "MALLOC_ARENA_MAX"]
+    assert all(any(line.startswith(f"export {name}") for line in text.split("\n")) for name in names)
+
+
+def test_env_divides_by_processes_and_callers():
+    values = json.loads(printed("env", "--as", "cpu=8,memory=4Gi", "--processes", "2", "--callers", "2", "--json"))
+    assert (values["OMP_NUM_THREADS"], values["LOKY_MAX_CPU_COUNT"], values["MALLOC_ARENA_MAX"]) == ("2", "4", "4")
+    small = printed("env", "--as", "cpu=0.5,memory=1Gi", "--format", "dotenv")
+    assert "OMP_NUM_THREADS=1\n" in small
+    assert "MALLOC_ARENA_MAX=2\n" in small
+
+
+WRONG = {
+    "unknown key": (("--as", "cpu=2,disk=3"), "'disk=3' is not one of cpu="),
+    "no value": (("--as", "cpu"), "is not one of"),
+    "empty": (("--as", ""), "is not one of"),
+    "twice": (("--as", "cpu=2,cpu=3"), "stands there twice"),
+    "no number": (("--as", "cpu=two"), "--as cpu=two: expected a quantity"),
+    "no CPU at all": (("--as", "cpu=0"), "above 0"),
+    "memory of two bytes": (("--as", "memory=2"), "memory='2' is 2 bytes"),
+    "pids": (("--as", "pids=-1"), "whole number above 0"),
+    "percent": (("recommend", "--io-ratio", "80"), "is 0.8"),
+    "not a number": (("recommend", "--io-ratio", "much"), "expected a share from 0 to 1"),
+    "basis without request": (("recommend", "--basis", "request"), "CGEXEC_MEMORY_REQUEST"),
+    "callers": (("env", "--callers", "0"), "callers=0"),
+    "command": (("frobnicate",), "invalid choice"),
+    "both views": (("--as", "cpu=2", "--root", "/x"), "not allowed with"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_call_is_status_2_and_says_how(words, message):
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "words", [("-g", "cpu:x", "ls"), ("-gcpu:x", "ls"), ("--sticky", "-g", "*:x", "ls"), ("-b", "-g", "c:x", "ls")]
+)
+def test_libcgroups_options_are_answered_with_the_program_they_want(words):
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert f"/usr/bin/cgexec {' '.join(words)}" in err
+    assert "cgroup-tools" in err
+
+
+def test_nonsense_in_the_environment_is_an_error(monkeypatch):
+    monkeypatch.setenv("CGEXEC_MEMORY", "lots")
+    status, _, err = run()
+    assert status == 2
+    assert "CGEXEC_MEMORY='lots'" in err
+
+
+def test_what_is_not_stated_is_said_to_be_this_machines():
+    text = printed("--as", "memory=1Gi")
+    assert "cpu= is not stated" in text
+    assert "memory= is not stated" in printed("--as", "cpu=1")
+
+
+def test_what_the_process_holds_can_be_stated():
+    values = json.loads(
+        printed(
+            "recommend",
+            "--as",
+            "cpu=2,memory=4Gi,held=300Mi,pids=50",
+            "--memory-per-task=200Mi",
+            "--io-ratio=0.9",
+            "--json",
+        )
+    )
+    assert (values["max_workers"], values["terms"]["pids"]) == (15, 42)
+
+
+def test_bold_only_on_a_terminal_and_never_with_no_color(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for variable, expected in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", variable)
+        monkeypatch.setenv("TERM", "xterm")
+        out = Terminal()
+        with contextlib.redirect_stdout(out):
+            main(["--as", POD])
+        assert ("\033[" in out.getvalue()) is expected
+
+
+def test_as_a_module_it_serves_shell_substitution():
+    result = python("recommend", "--as", POD, "--io-ratio", "0.96", "--format", "number")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "50\n", "")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f'"{sys.executable}" -m cgexec | head -n 1'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.startswith("start ")
+    assert result.stderr == ""
+
+
+def test_help_and_version():
+    assert "Not libcgroup's cgexec" in run("--help")[1]
+    assert run("--version")[1] == f"cgexec {cgexec.__version__}\n"
+    assert "--compare" in run("report", "--help")[1]
+
+
+def test_diagnosing_starts_no_thread():
+    code = "import threading, cgexec._cli as c; c.main([]); assert threading.active_count() == 1"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+
+
+def test_processes_of_one_parent_are_seen_from_beside_them():
+    """Real processes: two Python children of this one, in the same cgroup as the command."""
+    children = [
+        subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        from cgexec._cli.processes import _MOST, find_siblings
+        from cgexec._kernel.files import Files
+
+        groups = find_siblings(Files())
+        if not groups:
+            pytest.skip(f"this process's cgroup cannot be seen, or holds more than {_MOST} processes")
+        assert any(group.processes >= 2 for group in groups)
+    finally:
+        for child in children:
+            child.communicate(timeout=30)
+
+
+def test_a_cgroup_name_that_no_encoding_has_is_printed_escaped(tmp_path):
+    name = b"box-\xff"
+    build(tmp_path, {"proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n"})
+    (tmp_path / "proc/self/cgroup").write_bytes(b"0::/" + name + b"\n")
+    group = tmp_path / "sys/fs/cgroup" / os.fsdecode(name)
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("536870912\n")
+    result = python("--root", str(tmp_path), env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "box-\\udcff/memory.max" in result.stdout
