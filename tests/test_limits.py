@@ -1,6 +1,7 @@
 """What was seen and told becomes `Limits`: overrides, platforms without honest files, and a source for every value."""
 
 import copy
+import os
 import pickle
 
 import pytest
@@ -227,3 +228,32 @@ def test_nothing_readable_still_gets_an_answer_and_a_note(tmp_path):
     assert any("no cgroup file system is visible" in note for note in limits.notes)
     assert any("MemTotal" in note for note in limits.notes)
     assert usage.headroom_bytes >= 0
+
+
+def test_an_empty_root_is_an_error():
+    with pytest.raises(ValueError, match='expected "/" for this machine'):
+        cgexec.limits(root="")
+
+
+def test_a_v1_quota_without_its_period_is_taken_with_the_kernels_default(tmp_path):
+    files = {
+        "proc/self/cgroup": "3:cpu:/\n",
+        "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
+    }
+    limits = cgexec.limits(root=build(tmp_path, files))
+    assert limits.cpu_quota == 0.5
+    assert any("cpu.cfs_period_us: says nothing" in note for note in limits.notes)
+
+
+def test_sources_and_notes_of_a_cgroup_with_a_name_that_is_no_text_can_be_logged(tmp_path):
+    build(tmp_path, V2)
+    (tmp_path / "proc/self/cgroup").write_bytes(b"0::/box-\xff\n")
+    group = tmp_path / os.fsdecode(b"sys/fs/cgroup/box-\xff")
+    group.mkdir()
+    (group / "memory.max").write_text(f"{64 * MIB}\n")
+    (group / "memory.current").write_text("junk")
+    limits, usage = cgexec.limits(root=tmp_path), cgexec.usage(root=tmp_path)
+    assert limits.memory_limit == 64 * MIB
+    for text in (*limits.sources.values(), *limits.notes, *usage.sources.values(), *usage.notes):
+        text.encode()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from cgexec._environ import Told, read_environ
-from cgexec._kernel.files import Files
+from cgexec._kernel.files import Files, printable
 from cgexec._kernel.levels import Found
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._snapshot import Snapshot, take_snapshot
@@ -135,9 +135,10 @@ def _with_notes(limits: Limits, notes: list[str]) -> Limits:
 
 def _where(found: Found[T] | Found[bool]) -> str:
     """Name the file and, if it is an ancestor's, how far up it stands."""
+    file = printable(found.file)
     if found.height == 0:
-        return found.file
-    return f"{found.file} ({found.height} level{'s' if found.height > 1 else ''} above the process's own cgroup)"
+        return file
+    return f"{file} ({found.height} level{'s' if found.height > 1 else ''} above the process's own cgroup)"
 
 
 def _tightest(name: str, found: Iterable[Found[T]], sources: dict[str, str], otherwise: str) -> T | None:

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from cgexec._kernel import levels
-from cgexec._kernel.files import Files
+from cgexec._kernel.files import Files, printable
 from cgexec._kernel.host import Host, read_host
 from cgexec._kernel.levels import Found, MemoryLevel
 from cgexec._kernel.locate import Layout, locate
@@ -88,4 +88,4 @@ def _searched(layout: Layout, name: str) -> str:
     if chain is None:
         return "no limit visible"
     above = max(place.height for place in chain.places)
-    return f"none set in {chain.places[0].directory}" + (f" nor in the {above} above" if above else "")
+    return f"none set in {printable(chain.places[0].directory)}" + (f" nor in the {above} above" if above else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cgexec._kernel import levels
-from cgexec._kernel.files import Files
+from cgexec._kernel.files import Files, printable
 from cgexec._kernel.host import HostUse, read_host_use
 from cgexec._kernel.levels import CpuTime, MemoryUse, PidsLevel
 from cgexec._kernel.locate import Chain, Layout
@@ -105,6 +105,8 @@ def usage(*, root: str | os.PathLike[str] = "/") -> Usage:
     sources["memory_bytes"] = use.file if use is not None else machine.source
     pids = _pids(files, layout, sources)
     cpu = _cpu_time(files, layout, sources)
+    memory_full = _stalled(files, layout, "memory.pressure", "full", sources)
+    cpu_some = _stalled(files, layout, "cpu.pressure", "some", sources)
     return Usage(
         memory_bytes=use.unreclaimable if use is not None else machine.used,
         working_set_bytes=use.working_set if use is not None else host.working_set,
@@ -121,9 +123,9 @@ def usage(*, root: str | os.PathLike[str] = "/") -> Usage:
         throttled_seconds=None if cpu is None else cpu.throttled_seconds,
         oom_kills=events.get("oom_kill"),
         memory_events=dict(events),
-        psi_memory_full=_stalled(files, layout, "memory.pressure", "full", sources),
-        psi_cpu_some=_stalled(files, layout, "cpu.pressure", "some", sources),
-        sources=sources,
+        psi_memory_full=memory_full,
+        psi_cpu_some=cpu_some,
+        sources={name: printable(source) for name, source in sources.items()},
         notes=tuple(files.notes),
     )
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cgexec._kernel.parse import MalformedFile
 
-__all__ = ["Files"]
+__all__ = ["Files", "printable"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,11 @@ _LARGEST = 1 << 24
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
+def printable(path: str) -> str:
+    """Return *path* with the bytes that are no text escaped: a cgroup's name may hold any, and a log may take none."""
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
+
+
 class Files:
     """
     The kernel's files as seen below *root*, and the notes made while reading them.
@@ -29,6 +34,8 @@ class Files:
     """
 
     def __init__(self, root: str = "/") -> None:
+        if not root:
+            raise ValueError('root="": expected "/" for this machine, or a directory')
         self.root = root
         self.notes: list[str] = []
         self._prefix = "" if root == "/" else root.rstrip("/")
@@ -40,6 +47,7 @@ class Files:
 
     def note(self, text: str) -> None:
         """Add a note, once."""
+        text = printable(text)
         if text not in self.notes:
             self.notes.append(text)
 

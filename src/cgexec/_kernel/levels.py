@@ -163,10 +163,20 @@ def _cpu_quotas(files: Files, chain: Chain) -> Iterator[Found[float]]:
         if chain.version == "v2":
             quota = files.value(file, parse.parse_cpu_max)
         else:
-            period = files.text(f"{place.directory}/cpu.cfs_period_us")
-            quota = None if period is None else files.value(file, lambda text, p=period: parse.parse_cfs_quota(text, p))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            quota = _cfs_quota(files, file, f"{place.directory}/cpu.cfs_period_us")
         if quota is not None:
             yield Found(quota, file, place.height)
+
+
+def _cfs_quota(files: Files, file: str, period_file: str) -> float | None:
+    text = files.text(file)
+    if text is None:
+        return None
+    period = files.text(period_file)
+    if period is None:
+        files.note(f"{period_file}: says nothing, so the kernel's default period is taken for {file}")
+        period = str(parse.DEFAULT_PERIOD_US)
+    return files.parsed(file, text, lambda quota: parse.parse_cfs_quota(quota, period))
 
 
 def read_cpu_time(files: Files, directory: str) -> CpuTime | None:
