@@ -128,3 +128,8 @@ def test_a_calm_container_gets_no_advice():
 
 def test_few_periods_say_nothing_about_throttling():
     assert not any("throttled" in sentence for sentence in advised(make_limits(), nr_periods=3, nr_throttled=3))
+
+
+def test_tasks_that_are_used_up_are_none_and_not_a_negative_number():
+    limits = make_limits(pids_limit=0, sources={"pids_limit": "/x/pids.max"})
+    assert any(sentence.startswith("only 0 more tasks") for sentence in advised(limits, pids=9, pids_headroom=-9))

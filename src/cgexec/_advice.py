@@ -46,7 +46,7 @@ def advice(
     pids = sizing.terms["pids"]
     if pids is not None and pids <= sizing.ceiling < CAP:
         left = limits.pids_limit if usage.pids_headroom is None else usage.pids_headroom
-        yield f"only {left} more tasks (threads count) may be started: {limits.sources.get('pids_limit')}"
+        yield f"only {max(0, left or 0)} more tasks (threads count) may be started: {limits.sources.get('pids_limit')}"
     for group in siblings:
         if work.processes < group.processes:
             total = group.processes * sizing.max_workers

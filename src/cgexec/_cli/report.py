@@ -114,7 +114,13 @@ def limit_table(report: Report) -> Iterator[str]:
             _size(None if host is None else host.memory_bytes),
             source("memory_bytes", ""),
         ),
-        ("tasks (pids)", _count(limits.pids_limit), "-", "-", source("pids_limit", "") if limits.pids_limit else "-"),
+        (
+            "tasks (pids)",
+            _count(limits.pids_limit),
+            "-",
+            "-",
+            source("pids_limit", "") if limits.pids_limit is not None else "-",
+        ),
     ]
     if limits.swap_limit is not None:
         rows.append(("swap", format_bytes(limits.swap_limit), "-", "-", source("swap_limit", "")))
