@@ -66,7 +66,7 @@ def locate_own(files: Files) -> Layout:
         files.note(note)
     if layout.version is None and (files.is_this_machine is False or cgroup is not None or mountinfo is not None):
         files.note("no cgroup file system is visible, so limits set by a container cannot be read here")
-    for name in ("cpu", "memory"):
+    for name in ("cpu", "memory", "pids"):
         chain = layout.chains.get(name)
         if chain is not None and not chain.own:
             files.note(

@@ -178,7 +178,7 @@ def _pids_left(level: PidsLevel | None) -> int | None:
 def _cpu_time(files: Files, layout: Layout, sources: dict[str, str]) -> CpuTime | None:
     """Return the counters of the level with the tightest quota: a throttled parent throttles us."""
     chain = layout.chains.get("cpu")
-    if chain is None:
+    if chain is None or not chain.own:
         return None
     quotas = levels.read_cpu_quotas(files, chain)
     tightest = min(quotas, key=lambda found: found.value, default=None)
