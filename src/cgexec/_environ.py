@@ -7,11 +7,20 @@ A ``CGEXEC_*`` variable is somebody's word, so nonsense in one is a `ValueError`
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from cgexec._quantity import parse_bytes, parse_exact
 
-__all__ = ["Told", "parse_processes", "parse_reserve", "platform_of", "read_environ", "told_processes"]
+__all__ = [
+    "Told",
+    "parse_processes",
+    "parse_reserve",
+    "platform_of",
+    "read_environ",
+    "told_mode",
+    "told_processes",
+    "told_workers",
+]
 
 T = TypeVar("T")
 
@@ -170,6 +179,39 @@ def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
         except ValueError:  # another program's variable: its own business
             value = None
     return (1, "one process") if value is None else (value, name)
+
+
+def told_workers(environ: Mapping[str, str], name: str) -> int | None:
+    """
+    Return the number of workers in variable *name*, None if it is not set.
+
+    Raises:
+        ValueError: it is no whole number from 1.
+    """
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text[:10])):
+            raise ValueError("expected a whole number of workers, at least 1")
+        return int(text[:10])
+
+    return _variable(environ, name, parse, "20")
+
+
+def told_mode(environ: Mapping[str, str]) -> Literal["off", "observe", "enforce"]:
+    """
+    Return ``CGEXEC_MODE``: how much of what a pool would do is done; ``"enforce"`` if it is not set.
+
+    Raises:
+        ValueError: it is none of the three.
+    """
+
+    def parse(text: str) -> Literal["off", "observe", "enforce"]:
+        for mode in ("off", "observe", "enforce"):
+            if text.lower() == mode:
+                return mode
+        raise ValueError("expected off, observe or enforce")
+
+    return _variable(environ, "CGEXEC_MODE", parse, "observe") or "enforce"
 
 
 def told_reserve(environ: Mapping[str, str]) -> Fraction | int | None:
