@@ -20,12 +20,30 @@ LAYERS = [
     {"_sizing"},
     {"_explain", "_advice"},
     {"_recommend"},
-    {"_cli."},
+    {"_errors", "_leftovers", "_settings"},
+    {"_pool."},
+    {"_off", "_options"},
+    {"_executor"},
+    {"_cli.", "anyio"},
     {"__init__"},
     {"__main__"},
 ]
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows"}, {"levels", "host"}, {"__init__"}],
+    "_pool.": [
+        {"task"},
+        {"records"},
+        {"guard"},
+        {"admission"},
+        {"lines", "sizes", "endings", "here", "look"},
+        {"life", "overdue", "mapping"},
+        {"ticker"},
+        {"crew"},
+        {"door", "draining", "stock_names"},
+        {"awaiting"},
+        {"front"},
+        {"__init__"},
+    ],
     "_cli.": [{"stated", "formats", "threads", "compare", "processes"}, {"report"}, {"main"}, {"__init__"}],
 }
 

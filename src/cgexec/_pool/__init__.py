@@ -1,0 +1,1 @@
+"""The machinery of a pool: one state machine that decides, and threads that do as it says."""

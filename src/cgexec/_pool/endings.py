@@ -1,0 +1,134 @@
+"""How a pool ends, and how a task does that waited or ran too long. Pure: the times are handed in."""
+
+from collections import deque
+from functools import partial
+from typing import Literal, NamedTuple
+from weakref import ref
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.task import GONE, LINED, WAITING, Task
+
+__all__ = ["Late", "close", "expect", "find_late", "running", "when_quiet"]
+
+
+def close(state: Admission, why: Closed, *, drop: Literal["cancelled", "failed"] | None = None) -> Closing | Verdict:
+    """
+    Accept nothing more. Idle workers leave, the others when nothing waits any more. What waits is run or, with *drop*,
+    taken out and counted as that. May be called again: to drop after all, or for a reason that is final.
+    """
+
+    def part() -> Closing:
+        if state.closed is None or (why.final and not state.closed.final):
+            state.closed = why
+        waiting = [task for task in state.queue if task.place == WAITING] if drop else []
+        for task in waiting:
+            task.place = GONE
+        if drop:
+            state.queue.clear()
+            state.corpses = 0
+            setattr(state.tally, drop, getattr(state.tally, drop) + len(waiting))
+        refused: list[Task] = []
+        chores: list[Chore] = []
+        for task, ticket in state.line.items():
+            task.place = GONE
+            if ticket is None:
+                refused.append(task)
+            else:
+                ticket.verdict = Verdict.CLOSED
+                chores.append(ticket.gate.release)
+        state.line.clear()
+        called = [state.call() for _ in range(len(state.parked))]
+        more = None if state.staff else state.summon()  # where threads were refused, what waits may have nobody
+        return Closing(waiting, refused, chores + state.take_quiet(), called if more is None else [*called, more])
+
+    return state.enter(part)
+
+
+def when_quiet(state: Admission, chore: Chore) -> bool | Verdict:
+    """Have *chore* done once nothing of a closed pool is left; True if that is so already (then it is not done)."""
+
+    def part() -> bool:
+        if state.is_quiet():
+            return True
+        state.quiet.append(chore)
+        return False
+
+    return state.enter(part)
+
+
+class Late(NamedTuple):
+    """What time brought about: tasks that waited too long, workers whose task runs too long, when to look again."""
+
+    expired: list[Task]
+    overdue: list[tuple[Worker | None, Task, float]]
+    chores: list[Chore]
+    due: float | None
+
+
+def expect(state: Admission, task: Task, timeout: float) -> None:
+    """Remember that the task must not wait longer than *timeout* seconds."""
+
+    def part() -> None:
+        entries = state.expiring.setdefault(timeout, deque())
+        while entries and not _may_wait(entries[0][1]()):
+            entries.popleft()
+        entries.append((task.since, ref(task)))
+
+    if state.enter(part) is Verdict.NESTED:
+        state.later(partial(expect, state, task, timeout))
+
+
+def find_late(state: Admission, now: float) -> Late | Verdict:
+    """Return what is late at *now*, and when to look again (None: nothing is expected)."""
+
+    def part() -> Late:
+        expired: list[Task] = []
+        overdue: list[tuple[Worker | None, Task, float]] = []
+        dues: list[float] = []
+        for timeout, entries in list(state.expiring.items()):
+            _expire(state, entries, now - timeout, expired)
+            if entries:
+                dues.append(entries[0][0] + timeout)
+            else:
+                del state.expiring[timeout]
+        for task, since, worker in running(state):
+            extra = task.extra
+            if extra is None or extra.run_timeout is None or task.overdue:
+                continue
+            if now - since < extra.run_timeout:
+                dues.append(since + extra.run_timeout)
+                continue
+            task.overdue = True
+            state.tally.overdue += 1
+            overdue.append((worker, task, now - since))
+        return Late(expired, overdue, state.grant() or [], min(dues, default=None))
+
+    return state.enter(part)
+
+
+def running(state: Admission) -> list[tuple[Task, float, Worker | None]]:
+    """Return what runs, since when, and by whom: None is its submitter. The caller holds the lock."""
+    by_workers = [(worker.task, worker.since, worker) for worker in state.staff if worker.task is not None]
+    return [*by_workers, *((task, since, None) for task, since in state.inline.items())]
+
+
+def _may_wait(task: Task | None) -> bool:
+    return task is not None and task.place in (WAITING, LINED)
+
+
+def _expire(state: Admission, entries: deque[tuple[float, ref[Task]]], oldest: float, expired: list[Task]) -> None:
+    """Take out of *entries* what no longer waits, and what has waited since *oldest* or longer."""
+    while entries and (entries[0][0] <= oldest or not _may_wait(entries[0][1]())):
+        task = entries.popleft()[1]()
+        if task is None:
+            continue
+        if task.place == WAITING:
+            state.bury(task)
+        elif task.place == LINED and state.line.get(task, False) is None:
+            del state.line[task]
+            task.place = GONE
+        else:
+            continue
+        state.tally.expired += 1
+        expired.append(task)

@@ -1,0 +1,172 @@
+"""What a pool looks like from outside: its numbers, and what they let one expect. Pure; times are handed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.records import Change, Verdict
+from cgexec._pool.task import GONE, Task
+
+__all__ = ["Estimate", "Sight", "SizeChange", "Stats", "estimate", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeChange:
+    """A change of a pool's size, *seconds_ago*."""
+
+    old: int
+    new: int
+    why: str
+    seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """
+    A pool at one instant. Times are in seconds; None is "there is none" or "not known yet".
+
+    `submitted` is what was accepted: the sum of completed, failed, cancelled, discarded, expired, running and waiting.
+
+    Attributes:
+        name: the pool's name.
+        mode: ``"enforce"``, ``"observe"`` or ``"off"`` (CGEXEC_MODE); with ``"off"`` most numbers are not known.
+        limit: how many tasks may run at once.
+        workers: threads there are, idle ones included.
+        idle: threads that wait for a task.
+        running: tasks that run, those run by their submitters included.
+        waiting: tasks in the queue.
+        blocked: submitters that wait for a place, awaiting ones included.
+        queue_size: places for waiting tasks; ``math.inf`` is without a bound.
+        cancelled: before they started, or ended by `TaskCancelled`.
+        discarded: pushed out or turned away by ``when_full="discard_oldest"`` or ``"discard"``.
+        expired: waited longer than their ``queue_timeout``.
+        rejected: refused submits by reason.
+        over_bound: accepted beyond `queue_size` because their submitter could not wait.
+        ran_in_caller: run by their submitters (``when_full="caller_runs"``).
+        overdue: tasks found running longer than their ``run_timeout``.
+        blocked_seconds: how long submitters have been blocked, all together.
+        oldest_waiting: how long the head of the queue has been waiting.
+        longest_running: how long the longest running task has been running, `longest_running_function` its function.
+        estimated_wait: how long a task submitted now would wait, at the rate at which tasks have been ending.
+        task_seconds: time spent in tasks, all together.
+        cpu_seconds: CPU time of the workers, all together. Sampled: what a running task used since it started, or in
+            the last tenth of a second, may be missing.
+        last_change: the last change of the size, and why.
+        closed: why nothing is accepted any more.
+        would: with CGEXEC_MODE=observe what would have happened: the size (``"limit"``), and how often a submit would
+            have been ``"blocked"``, ``"rejected"``, ``"discarded"`` or ``"ran_in_caller"``.
+    """
+
+    name: str
+    mode: str
+    limit: int
+    workers: int = 0
+    idle: int = 0
+    running: int = 0
+    waiting: int = 0
+    blocked: int = 0
+    queue_size: float = 0
+    submitted: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    discarded: int = 0
+    expired: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict, hash=False)
+    over_bound: int = 0
+    ran_in_caller: int = 0
+    overdue: int = 0
+    blocked_seconds: float = 0.0
+    oldest_waiting: float | None = None
+    longest_running: float | None = None
+    longest_running_function: str | None = None
+    estimated_wait: float | None = None
+    task_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    last_change: SizeChange | None = None
+    closed: str | None = None
+    would: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+class Estimate(NamedTuple):
+    """*wait*: of a task submitted now. *place*: until the next place is free. Seconds; None if nothing is known."""
+
+    wait: float | None
+    place: float | None
+
+
+class Sight(NamedTuple):
+    """The numbers of a pool, taken under its lock, and the task whose function has to be named outside."""
+
+    numbers: dict[str, Any]  # fields of Stats
+    longest: Task | None
+
+
+def estimate(state: Admission, now: float) -> Estimate:
+    """Return how long things will take, as far as they do as of late."""
+    answer = state.enter(lambda: _estimate(state, now))
+    return answer if isinstance(answer, Estimate) else Estimate(None, None)
+
+
+def _estimate(state: Admission, now: float) -> Estimate:
+    ages = [now - worker.since for worker in state.staff if worker.task is not None]
+    # A task that has been running for long tells more than those that ended before it.
+    seconds = max(state.tally.mean_seconds() or 0.0, sum(ages) / len(ages) if ages else 0.0)
+    free = state.allowed - state.running
+    before = state.waiting() + len(state.line) + 1 - free
+    if before <= 0:
+        return Estimate(0.0, 0.0)
+    if not seconds:
+        return Estimate(None, None)
+    each = seconds / state.allowed
+    return Estimate(before * each, (len(state.line) + 1) * each)
+
+
+def look(state: Admission, now: float) -> Sight:
+    """Return the numbers of a pool at one instant."""
+    answer = state.enter(lambda: _look(state, now))
+    # Asked by a signal handler or a finalizer in the middle of a locked part: what it sees may be off by one.
+    return _look(state, now) if isinstance(answer, Verdict) else answer
+
+
+def _look(state: Admission, now: float) -> Sight:
+    tally = state.tally
+    busy = [(worker.since, worker.task) for worker in state.staff if worker.task is not None]
+    busy += [(since, task) for task, since in state.inline.items()]
+    since, longest = min(busy, key=lambda each: each[0], default=(now, None))
+    oldest = next((task.since for task in state.queue if task.place != GONE), None)
+    running, waiting = state.running + len(state.inline), state.waiting()
+    ended = tally.completed + tally.failed + tally.cancelled + tally.discarded + tally.expired
+    numbers = {
+        "limit": state.allowed,
+        "workers": len(state.staff),
+        "idle": len(state.parked),
+        "running": running,
+        "waiting": waiting,
+        "blocked": len(state.line),
+        "queue_size": state.places,
+        "submitted": ended + running + waiting,
+        "completed": tally.completed,
+        "failed": tally.failed,
+        "cancelled": tally.cancelled,
+        "discarded": tally.discarded,
+        "expired": tally.expired,
+        "rejected": dict(tally.rejected),
+        "over_bound": tally.over_bound,
+        "ran_in_caller": tally.ran_in_caller,
+        "overdue": tally.overdue,
+        "blocked_seconds": tally.blocked_seconds,
+        "oldest_waiting": None if oldest is None else now - oldest,
+        "longest_running": None if longest is None else now - since,
+        "estimated_wait": _estimate(state, now).wait,
+        "task_seconds": tally.task_seconds,
+        "cpu_seconds": tally.cpu_seconds + sum(worker.cpu_seconds for worker in state.staff),
+        "last_change": _change(state.change, now),
+        "closed": None if state.closed is None else state.closed.text,
+    }
+    return Sight(numbers, longest)
+
+
+def _change(change: Change | None, now: float) -> SizeChange | None:
+    return None if change is None else SizeChange(change.old, change.new, change.why, now - change.when)

@@ -1,0 +1,135 @@
+"""How many workers there may be: resizing, threads refused by the system, idle and lost workers. Pure."""
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.records import Change, Chore, Verdict, Worker
+from cgexec._pool.task import GONE, WAITING, Task
+
+__all__ = ["lift_cap", "lost", "refused", "resize", "retire", "stalled"]
+
+# Nothing has ended for so long, in seconds, or for so many times the mean duration: a task may be waiting for a child
+# of its own that has no worker. Long, because tasks of minutes are what the pool is for. Chosen by hand.
+STALL_SECONDS = 30.0
+STALL_MEANS = 4
+
+
+def resize(
+    state: Admission, limit: int, places: float, why: str, now: float
+) -> tuple[list[Worker], list[Chore]] | Verdict:
+    """Set a new limit and number of places; return whom to call and what else to do."""
+
+    def part() -> tuple[list[Worker], list[Chore]]:
+        if limit != state.limit:
+            state.change = Change(state.limit, limit, why, now)
+        state.limit, state.places, state.extra, state.thread_cap = limit, places, 0, None
+        state.reach = max(state.reach, limit)
+        state.rebound()
+        chores = state.grant() or []
+        # Called, a surplus worker finds that it is one and leaves.
+        called = [state.call() for _ in range(min(len(state.parked), len(state.staff) - state.allowed))]
+        more = state.summon()
+        return (called if more is None else [*called, more]), chores
+
+    return state.enter(part)
+
+
+def refused(state: Admission, worker: Worker, task: Task | None) -> bool | Verdict:
+    """
+    Take back a worker whose thread the system refused. What waits is left to the others; if there is none, *task* is
+    taken out of the queue again.
+
+    Returns:
+        True if *task* was taken out, so that its submitter has to be told.
+    """
+
+    def part() -> bool:
+        state.dismiss(worker)
+        if worker.called:
+            worker.called = False
+            state.coming -= 1
+        state.thread_cap = max(1, len(state.staff))
+        state.rebound()
+        if state.staff or task is None or task.place != WAITING:
+            return False
+        state.queue.remove(task)
+        task.place = GONE
+        return True
+
+    return state.enter(part)
+
+
+def lift_cap(state: Admission) -> Worker | Verdict | None:
+    """Try again to have as many threads as the limit allows; return whom to start."""
+
+    def part() -> Worker | None:
+        state.thread_cap = None
+        state.rebound()
+        return state.summon()
+
+    return state.enter(part)
+
+
+def retire(state: Admission, worker: Worker) -> bool | Verdict:
+    """Let a worker go that was idle for long; False if it was called meanwhile or is one of the least that stay."""
+
+    def part() -> bool:
+        if not worker.parked or len(state.staff) <= state.least:
+            return False
+        state.parked.remove(worker)
+        worker.parked = False
+        state.dismiss(worker)
+        return True
+
+    return state.enter(part)
+
+
+def lost(state: Admission, worker: Worker) -> tuple[Task | None, Worker | None, list[Chore]]:
+    """Take out a worker whose thread ends by an error; return the task it had, who takes its place, what else to do."""
+
+    def part() -> tuple[Task | None, Worker | None, list[Chore]]:
+        task, worker.task = worker.task, None
+        if task is not None:
+            state.running -= 1
+            state.tally.failed += 1
+        if worker.called:
+            worker.called = False
+            state.coming -= 1
+        if worker.parked:
+            worker.parked = False
+            state.parked.remove(worker)
+        state.dismiss(worker)
+        chores = [*(state.grant() or ()), *state.take_quiet()]
+        return task, state.summon(), chores
+
+    answer = state.enter(part)
+    return answer if isinstance(answer, tuple) else (None, None, [])
+
+
+def stalled(state: Admission, now: float) -> Worker | Verdict | None:
+    """
+    Allow one worker more if nothing has ended for a long while and something waits; return it.
+
+    Only up to the size the pool once had: one that was always this small stands still as the stock pool would. TICK
+    means that it is worth looking again.
+    """
+
+    def part() -> Worker | Verdict | None:
+        tally = state.tally
+        ended = tally.completed + tally.failed + tally.cancelled
+        if ended != tally.ended_when_seen:
+            tally.ended_when_seen, tally.seen = ended, now
+            if state.extra:
+                state.extra = 0
+                state.rebound()
+        if state.allowed >= state.reach or not state.waiting() or state.closed is not None:
+            state.ticking = False
+            return None
+        mean = tally.mean_seconds()
+        patience = STALL_SECONDS if mean is None else max(STALL_SECONDS, STALL_MEANS * mean)
+        if state.running < state.allowed or now - tally.seen < patience:
+            return Verdict.TICK
+        state.extra += 1
+        tally.seen = now
+        state.rebound()
+        return state.summon() or Verdict.TICK
+
+    return state.enter(part)

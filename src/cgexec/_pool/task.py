@@ -1,0 +1,125 @@
+"""
+A call handed to a pool: one object that is both the work item and the future the caller gets.
+
+The future's own fields belong to the standard library and are used through its methods only.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from cgexec._pool.admission import Admission
+
+__all__ = ["CANCELLED", "COMPLETED", "FAILED", "GONE", "LINED", "RUNNING", "WAITING", "Extra", "Task", "TaskCancelled"]
+
+# Where a task stands. Changed under the lock of its pool's state machine only.
+LINED = 0  # its submitter waits for a place
+WAITING = 1  # in the queue
+RUNNING = 2  # taken by a worker, or ended by one
+GONE = 3  # taken out before it ran: cancelled, discarded, expired
+
+# How a run ended, as `Task.run` returns it.
+COMPLETED = 1
+FAILED = 2
+CANCELLED = 3
+
+
+class TaskCancelled(CancelledError):
+    """Raised by `cgexec.checkpoint` inside a running task that was asked to end; its future then holds this error."""
+
+
+class Extra(NamedTuple):
+    """What only some calls have; times in seconds, None is "without end"."""
+
+    context: Context | None = None
+    queue_timeout: float | None = None
+    run_timeout: float | None = None
+
+
+class Task(Future[Any]):  # the result is whatever the callable returns
+    """
+    A future with its call. *fn*, *args*, *home* and *since* are set when it is made, the rest where it differs. *place*
+    is changed under the lock of *home*; everything else by one thread at a time: the submitter until the task is
+    offered, then whoever moved it out of the queue.
+
+    No ``__slots__``: beside the inherited ``__dict__`` they would cost CPython 3.13 its inline values.
+    """
+
+    fn: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] | None = None  # None: no keyword arguments
+    extra: Extra | None = None
+    home: "Admission"
+    place: int = LINED
+    since: float  # monotonic time of the submit, in seconds
+    overdue: bool = False  # was found to run longer than it should
+    # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
+    # it.
+    stop: bool = False
+
+    def run(self) -> int:
+        """Run the call, end the future and return how it ended. A frame of its own: an error's traceback holds it."""
+        if not self.set_running_or_notify_cancel():
+            self.drop_call()
+            return CANCELLED
+        extra = self.extra
+        try:
+            assert self.fn is not None, "a task runs once"
+            if extra is not None and extra.context is not None:
+                result = extra.context.run(self.fn, *self.args, **(self.kwargs or {}))
+            elif self.kwargs is None:
+                result = self.fn(*self.args)
+            else:
+                result = self.fn(*self.args, **self.kwargs)
+        except BaseException as error:  # noqa: BLE001  # whatever a task raises is its result, as in the stock pool
+            self.drop_call()
+            self.set_exception(error)
+            outcome = CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
+            self = None  # type: ignore[assignment]  # noqa: PLW0642  # or: error, traceback, this frame, future, error
+            return outcome
+        self.fn = None
+        self.args = ()
+        if self.kwargs is not None:
+            self.kwargs = None
+        if extra is not None:
+            self.extra = None
+        self.set_result(result)
+        return COMPLETED
+
+    def drop_call(self) -> None:
+        """Let go of the function and its arguments; whoever keeps the future should not keep them."""
+        self.fn = None
+        self.args = ()
+        self.kwargs = self.extra = None
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started; its place is free at once. Any thread, signal handler or finalizer."""
+        try:
+            if not super().cancel():
+                return False
+        except BaseException:  # a done-callback's; the future is cancelled all the same
+            if self.cancelled():
+                self._leave()
+            raise
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        chores = self.home.cancelled(self)
+        if isinstance(chores, list):
+            for chore in chores:
+                chore()
+        else:  # called by the garbage collector or a signal in the middle of a locked part: the holder does it
+            self.home.later(self._leave)
+
+    def end(self, error: BaseException | None) -> None:
+        """End a future that was taken out before it ran, with *error* or, where that is None, as cancelled."""
+        self.drop_call()
+        if error is None:
+            super().cancel()
+        # Only one who moved the task to GONE comes here, so this is called once; it also tells `wait` of a
+        # cancellation.
+        if self.set_running_or_notify_cancel() and error is not None:
+            self.set_exception(error)
