@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 _OURS = ("CGEXEC_CPUS", "CGEXEC_MEMORY", "CGEXEC_CPU_REQUEST", "CGEXEC_MEMORY_REQUEST", "CGEXEC_PROCESSES")
-_OTHERS = ("CGEXEC_RESERVE", "CGEXEC_MAX_WORKERS", "WEB_CONCURRENCY", "PYTHON_CPU_COUNT", "NO_COLOR")
+_POOLS = ("CGEXEC_MODE", "CGEXEC_MAX_WORKERS", "CGEXEC_FORCE_MAX_WORKERS")
+_OTHERS = ("CGEXEC_RESERVE", "WEB_CONCURRENCY", "PYTHON_CPU_COUNT", "NO_COLOR")
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that the caller's shell says must change an answer; CGEXEC_LAB alone is for the tests."""
-    for name in (*_OURS, *_OTHERS, *(name for name in os.environ if name.startswith(("AWS_", "KUBERNETES_")))):
+    for name in (*_OURS, *_POOLS, *_OTHERS, *(name for name in os.environ if name.startswith(("AWS_", "KUBERNETES_")))):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -22,4 +23,7 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(5)  # those of a pool that was just dropped are on their way out
+    left = [thread for thread in left if thread.is_alive()]
     assert not left, f"threads left behind: {left}"

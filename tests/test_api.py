@@ -9,7 +9,23 @@ import pytest
 
 import cgexec
 
-PUBLIC = ["Limits", "Recommendation", "Usage", "format_bytes", "limits", "parse_quantity", "recommend", "usage"]
+PUBLIC = [
+    "Leftovers",
+    "Limits",
+    "QueueFull",
+    "Recommendation",
+    "Stats",
+    "TaskCancelled",
+    "ThreadPoolExecutor",
+    "Usage",
+    "cancel",
+    "checkpoint",
+    "format_bytes",
+    "limits",
+    "parse_quantity",
+    "recommend",
+    "usage",
+]
 
 
 def test_public_names_are_a_short_list():

@@ -2,7 +2,8 @@
 cgexec: fill the container without being killed for it.
 
 `limits` reads what the kernel really enforces, `usage` what is used now, and `recommend` says how many workers that
-makes, and why. Importing this package reads no file, starts no thread, logs nothing and loads no optional package.
+makes, and why. `ThreadPoolExecutor` is the standard library's pool with a bounded queue and that size. Importing this
+package reads no file, starts no thread, logs nothing and loads no optional package.
 
 Not libcgroup's command of the same name, which runs a program in a cgroup.
 """
@@ -11,15 +12,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cgexec._errors import QueueFull
+    from cgexec._executor import ThreadPoolExecutor
+    from cgexec._leftovers import Leftovers
     from cgexec._limits import Limits, limits
+    from cgexec._pool.here import cancel, checkpoint
+    from cgexec._pool.look import Stats
+    from cgexec._pool.task import TaskCancelled
     from cgexec._quantity import format_bytes, parse_quantity
     from cgexec._recommend import Recommendation, recommend
     from cgexec._usage import Usage, usage
 
 __all__ = [
+    "Leftovers",
     "Limits",
+    "QueueFull",
     "Recommendation",
+    "Stats",
+    "TaskCancelled",
+    "ThreadPoolExecutor",
     "Usage",
+    "cancel",
+    "checkpoint",
     "format_bytes",
     "limits",
     "parse_quantity",
@@ -32,9 +46,16 @@ __version__ = "0.1.0"
 # Loaded when first asked for, as concurrent.futures does with its pools: whoever imports the package for one name
 # should not pay for the others (PEP 562).
 _HOMES = {
+    "Leftovers": "cgexec._leftovers",
     "Limits": "cgexec._limits",
+    "QueueFull": "cgexec._errors",
     "Recommendation": "cgexec._recommend",
+    "Stats": "cgexec._pool.look",
+    "TaskCancelled": "cgexec._pool.task",
+    "ThreadPoolExecutor": "cgexec._executor",
     "Usage": "cgexec._usage",
+    "cancel": "cgexec._pool.here",
+    "checkpoint": "cgexec._pool.here",
     "format_bytes": "cgexec._quantity",
     "limits": "cgexec._limits",
     "parse_quantity": "cgexec._quantity",

@@ -1,6 +1,7 @@
 """Read by type checkers only: the public signatures, as a caller meets them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
 from typing import assert_type
 
 import cgexec
@@ -23,3 +24,27 @@ assert_type(cgexec.format_bytes(1 << 30), str)
 cgexec.recommend(kind="greenlet")  # type: ignore[arg-type]  # only threads and processes
 cgexec.limits("/host")  # type: ignore[call-arg]  # root is keyword-only
 cgexec.limits().cpus = 3.0  # type: ignore[misc]  # frozen
+
+
+def double(number: int, *, times: int = 2) -> str:
+    return str(number * times)
+
+
+def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
+    assert_type(pool.submit(double, 3), Future[str])
+    assert_type(pool.submit(double, 3, times=4), Future[str])
+    assert_type(pool.map(double, [1, 2], buffersize=4), Iterator[str])
+    assert_type(pool.options(queue_timeout=5).submit(double, 3), Future[str])
+    assert_type(pool.stats(), cgexec.Stats)
+    assert_type(pool.stats().rejected, Mapping[str, int])
+    assert_type(pool.drain(5), cgexec.Leftovers)
+    assert_type(cgexec.cancel(pool.submit(double, 3)), bool)
+    pool.submit(double, "3")  # type: ignore[arg-type]  # the function's own parameters are checked
+    cgexec.ThreadPoolExecutor(4, "prefix", None, (), queue_size=10, when_full="raise")
+    cgexec.ThreadPoolExecutor(when_full="wait")  # type: ignore[arg-type]  # one of five policies
+
+
+async def use_it_with_asyncio(pool: cgexec.ThreadPoolExecutor) -> None:
+    assert_type(await pool.run(double, 3, times=4), str)
+    assert_type(pool.stream(double, [1, 2]), AsyncIterator[str])
+    assert_type(await pool.adrain(5), cgexec.Leftovers)

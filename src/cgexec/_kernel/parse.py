@@ -37,7 +37,7 @@ _BLANKS = " \t\n"
 _LONGEST_NUMBER = 20  # digits of 2**64 - 1
 
 
-class MalformedFile(ValueError):  # noqa: N818  # named after the fact; it never leaves the package
+class MalformedFile(ValueError):  # named after the fact; it never leaves the package
     """A kernel file that does not have the format it should have; the text says what was expected and found."""
 
     def __init__(self, expected: str, found: str) -> None:

@@ -1,0 +1,347 @@
+"""`ThreadPoolExecutor`: the standard library's, with a bounded queue and a size that fits the container."""
+
+import concurrent.futures
+import functools
+import itertools
+import logging
+import math
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context as current_context
+from time import monotonic
+from types import EllipsisType
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from cgexec import _off
+from cgexec._leftovers import Leftovers
+from cgexec._limits import Limits
+from cgexec._options import Options
+from cgexec._pool import awaiting, mapping
+from cgexec._pool.admission import Admission
+from cgexec._pool.front import Pool
+from cgexec._pool.look import Stats
+from cgexec._pool.stock_names import StockNames
+from cgexec._pool.task import Extra, Task
+from cgexec._settings import WhenFull, check_seconds, check_workers, settings
+from cgexec._usage import Usage
+
+__all__ = ["ThreadPoolExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Stock = concurrent.futures.ThreadPoolExecutor
+
+_LOGGER = logging.getLogger("cgexec")
+
+
+class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed knows two of the names as plain fields
+    """
+    A ``concurrent.futures.ThreadPoolExecutor`` that does not take more than it can carry.
+
+    What is written for the standard pool works unchanged. Besides, the queue is bounded, and ``max_workers=None`` is
+    the number that `cgexec.recommend` gives for this container rather than for its machine. Every method may be called
+    by any thread; only those that say so block.
+
+    Args:
+        max_workers: how many tasks run at once. None: `cgexec.recommend` says. CGEXEC_MAX_WORKERS is the default,
+            CGEXEC_FORCE_MAX_WORKERS beats both.
+        thread_name_prefix: what the threads are called, with a number behind it. Default: *name*.
+        initializer: called with *initargs* in each thread when it starts; if it raises, the pool is broken.
+        initargs: see *initializer*.
+        name: what the pool is called in `stats`, errors and the log. Default: *thread_name_prefix*.
+        queue_size: places for tasks that wait for a worker. Default: 1024, or 32 for each worker if that is more;
+            ``math.inf`` is without a bound.
+        when_full: what `submit` does without a place: ``"block"`` waits for one, first come first served; ``"raise"``
+            raises `QueueFull`; ``"caller_runs"`` runs the task in the submitting thread; ``"discard_oldest"`` cancels
+            the task that has waited longest; ``"discard"`` returns a cancelled future. On the thread of a running event
+            loop `submit` never blocks and never runs the task: it raises `QueueFull` (see `run`). A worker of this pool
+            never blocks: its task is accepted over the bound.
+        submit_timeout: seconds that ``"block"`` waits before it raises `QueueFull`; None is without end.
+        max_wait: refuse (`QueueFull`, reason ``"wait"``) what would wait longer than so many seconds for a worker, at
+            the rate at which tasks have been ending. None: no such limit.
+        min_workers: idle threads that stay. Default: what the requests cover, at least 1.
+        idle_timeout: seconds after which an idle thread ends; None is never. Default: 60 with ``max_workers=None``,
+            never with a number.
+        copy_context: run each task in a copy of the submitter's context variables. Default: what the standard pool of
+            this Python does. `run` and `stream` always do.
+        memory_per_task, io_ratio, cpu_per_task, releases_gil, processes, kind, reserve, basis, limits, usage: see
+            `cgexec.recommend`.
+
+    Raises:
+        ValueError: an argument or a ``CGEXEC_*`` variable is out of range.
+    """
+
+    _numbers = itertools.count().__next__
+    # None with CGEXEC_MODE=off: every method then is the standard one, or `_off`'s.
+    _pool: Pool | None = None
+    _state: Admission | None = None
+    _dressed = False  # tasks need more than a call: a context, a look at the expected wait
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        name: str | None = None,
+        queue_size: float | None = None,
+        when_full: WhenFull = "block",
+        submit_timeout: float | None = None,
+        max_wait: float | None = None,
+        min_workers: int | None = None,
+        idle_timeout: float | EllipsisType | None = ...,
+        copy_context: bool | None = None,
+        memory_per_task: str | float | None = None,
+        io_ratio: float | None = None,
+        cpu_per_task: float | None = None,
+        releases_gil: bool = True,
+        processes: int | None = None,
+        kind: Literal["thread", "process"] = "thread",
+        reserve: str | float | None = None,
+        basis: Literal["limit", "now", "request"] = "limit",
+        limits: Limits | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        prefix = thread_name_prefix or name or f"ThreadPoolExecutor-{self._numbers()}"
+        super().__init__(max_workers, prefix, initializer, initargs)
+        self._name = name or prefix
+        told = {
+            "memory_per_task": memory_per_task,
+            "io_ratio": io_ratio,
+            "cpu_per_task": cpu_per_task,
+            "releases_gil": releases_gil,
+            "processes": processes,
+            "kind": kind,
+            "reserve": reserve,
+            "basis": basis,
+            "limits": limits,
+            "usage": usage,
+        }
+        kept = settings(
+            max_workers=max_workers,
+            stock_workers=self._max_workers,
+            queue_size=queue_size,
+            when_full=when_full,
+            submit_timeout=submit_timeout,
+            max_wait=max_wait,
+            min_workers=min_workers,
+            idle_timeout=idle_timeout,
+            copy_context=copy_context,
+            told=told,
+        )
+        if kept.mode == "off":
+            self._max_workers = kept.size.limit
+            return
+        self._pool = pool = Pool(kept, self._name, prefix, initializer, initargs)
+        self._crew = pool.crew
+        self._state = pool.state
+        self._dressed = kept.copy_context or kept.policy.max_wait is not None
+        # The threads hold the crew, not the executor: dropped by its user, it is collected, and what waits is finished.
+        weakref.finalize(self, pool.crew.close).atexit = False
+
+    # -- handing work in --------------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """
+        Have ``fn(*args, **kwargs)`` called by a worker and return its future.
+
+        Without a place in the queue, *when_full* decides; ``"block"`` may block, except on an event loop's thread.
+
+        Raises:
+            QueueFull: there is no place, or the wait would be longer than *max_wait*.
+            RuntimeError: the pool was shut down, or the interpreter is ending; or no thread could be started and none
+                is there. Nothing is queued then.
+        """
+        state, pool = self._state, self._pool
+        if state is None or pool is None:
+            return super().submit(fn, *args, **kwargs)
+        if self._dressed:
+            return pool.submit((fn, args, kwargs))
+        # What `Pool.submit` does, written out: most tasks come this way.
+        task = Task()
+        task.fn = fn
+        task.args = args
+        task.home = state
+        task.since = monotonic()
+        if kwargs:
+            task.kwargs = kwargs
+        try:
+            answer = state.offer(task)
+            if answer is None:
+                return task
+            error = pool.door.settle(answer, task)
+        except BaseException:  # a signal's: what it left half done would be missed by others
+            pool.crew.mend()
+            raise
+        if error is not None:
+            raise error
+        return task
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """
+        Return an iterator over the results of ``map(fn, *iterables)``, in order.
+
+        Without *buffersize* everything is submitted at once, as by the standard pool, waiting for places as it must;
+        with it, at most so many tasks are submitted whose results have not been taken, so an endless iterable takes
+        constant memory. *when_full* does not apply. An iterator that is closed early cancels what has not started.
+
+        Args:
+            fn: takes as many arguments as there are iterables.
+            *iterables: the first arguments of the calls, the second ones, and so on; the shortest ends it.
+            timeout: seconds from now until all results must have come; None is without end.
+            chunksize: ignored, as by the standard thread pool.
+            buffersize: see above; as in Python 3.14, here on every version.
+
+        Raises:
+            TimeoutError: by the iterator, after *timeout*.
+        """
+        mapping.check_buffersize(buffersize)
+        pool = self._pool
+        if pool is None and buffersize is None:
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        # Somebody's subclass that overrides submit() expects map() to go through it, as the standard one does.
+        overridden = pool is None or type(self).submit is not ThreadPoolExecutor.submit
+        submit = functools.partial(self.submit, fn) if overridden or pool is None else pool.submitter(fn)
+        # With a buffer the results need the pool until they are all there, so they keep it.
+        keep = None if buffersize is None else self
+        return mapping.map_over(submit, zip(*iterables, strict=False), timeout, buffersize, keep)
+
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        Call ``fn(*args, **kwargs)`` in a worker and return its result; the asyncio way in.
+
+        Waits for a place without blocking the event loop, in one line with threads that wait in `submit`, whatever
+        *when_full* says. If the awaiting coroutine is cancelled, so is the call, unless it runs already: then it goes
+        on and keeps its worker until it ends. Runs in a copy of the current context. Under trio: `cgexec.anyio.run`.
+
+        Raises:
+            QueueFull: after *submit_timeout* seconds without a place, or the wait would be longer than *max_wait*.
+            RuntimeError: the pool was shut down.
+        """
+        loop = awaiting.AsyncioLoop()
+        if self._pool is None:
+            result: T = await _off.run(self, fn, args, kwargs, loop)
+        else:
+            result = await self._pool.run((fn, args, kwargs), Extra(current_context()), loop)
+        return result
+
+    def stream(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        buffersize: int | None = None,
+        ordered: bool = True,
+    ) -> AsyncIterator[T]:
+        """
+        Iterate over the results of ``map(fn, *iterables)`` with ``async for``; the asyncio way to `map`.
+
+        Runs ahead of the consumer by at most *buffersize* tasks, so a slow consumer slows the pool down and an endless
+        iterable takes constant memory. Leaving the loop early cancels what has not started, at the latest when the
+        iterator is closed (``contextlib.aclosing``). Under trio: `cgexec.anyio.stream`.
+
+        Args:
+            fn: takes as many arguments as there are iterables.
+            *iterables: ordinary ones, or a single asynchronous one.
+            buffersize: tasks handed in whose results have not been taken. Default: twice the workers.
+            ordered: False gives results as they come.
+        """
+        mapping.check_buffersize(buffersize)
+        calls = awaiting.each_call(iterables)
+        if self._pool is None:
+            ahead = buffersize or 2 * self._max_workers
+            return _off.stream(self, fn, calls, ahead, ordered, awaiting.AsyncioLoop)
+        return self._pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
+
+    def options(self, *, queue_timeout: float | None = None, run_timeout: float | None = None) -> Options:
+        """
+        Return a light view of the pool whose `submit`, `map`, `run` and `stream` have these time-outs, in seconds.
+
+        Args:
+            queue_timeout: a task that has waited so long for a worker is dropped: its future raises TimeoutError.
+            run_timeout: a task that runs longer is counted in ``stats().overdue`` and logged once, with its stack. It
+                goes
+                on and keeps its worker: a thread cannot be ended from outside (see `cgexec.cancel`).
+        """
+        return Options(
+            self,
+            Extra(
+                queue_timeout=check_seconds("queue_timeout", queue_timeout, least=0),
+                run_timeout=check_seconds("run_timeout", run_timeout, least=0),
+            ),
+        )
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Return the pool's numbers at this instant. Takes microseconds, and some more for each worker."""
+        return _off.stats(self, self._name) if self._pool is None else self._pool.stats()
+
+    def explain(self) -> str:
+        """Return in a few lines why the pool has the size it has, and what it is doing."""
+        return _off.explain(self, self._name) if self._pool is None else self._pool.explain()
+
+    def __repr__(self) -> str:
+        seen = self.stats()
+        places = "" if seen.queue_size == math.inf else f" of {seen.queue_size:g}"
+        end = "" if seen.closed is None else ", closed"
+        name = f"<cgexec.{type(self).__name__} {self._name!r}"
+        if seen.mode == "off":
+            return f"{name}: CGEXEC_MODE=off, {seen.limit} workers, {seen.waiting} waiting>"
+        return f"{name}: {seen.running} of {seen.limit} running, {seen.waiting}{places} waiting{end}>"
+
+    # -- changing and ending ----------------------------------------------------------------------------------------
+
+    def resize(self, max_workers: int) -> None:
+        """
+        Change how many tasks may run at once. Does not block; running tasks are left to end, surplus threads then
+        leave.
+
+        A default *queue_size* follows. Nothing happens with CGEXEC_MODE=off or CGEXEC_FORCE_MAX_WORKERS, but for a line
+        in the log; with CGEXEC_MODE=observe only what `stats` says would be changes.
+        """
+        limit = check_workers("max_workers", max_workers)
+        if self._pool is None:
+            _LOGGER.info("pool %r: resize(%d) is passed over because of CGEXEC_MODE=off", self._name, limit)
+        else:
+            self._pool.resize(limit)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """
+        Accept nothing more, and finish what waits or, with *cancel_futures*, cancel it. A blocked submit raises.
+
+        Blocks until every task has ended and every thread is gone, unless *wait* is False.
+        """
+        if self._pool is None:
+            super().shutdown(wait, cancel_futures=cancel_futures)
+        else:
+            self._pool.shutdown(wait=wait, cancel=cancel_futures)
+
+    def drain(self, timeout: float | None = None) -> Leftovers:
+        """
+        Accept nothing more, wait until everything has ended or *timeout* seconds have gone by, and return what is left.
+
+        What has not started then is cancelled and returned with its call, what still runs with its age. Blocks. A
+        process that ends after this still waits for what runs, as threads cannot be ended from outside; `cgexec.cancel`
+        asks.
+
+        Raises:
+            RuntimeError: called by a worker of this pool, which would wait for itself.
+        """
+        timeout = check_seconds("timeout", timeout, least=0)
+        return _off.drain(self, timeout) if self._pool is None else self._pool.drain(timeout)
+
+    async def adrain(self, timeout: float | None = None) -> Leftovers:
+        """Do what `drain` does without blocking the event loop. Under trio: `cgexec.anyio.drain`."""
+        timeout, loop = check_seconds("timeout", timeout, least=0), awaiting.AsyncioLoop()
+        if self._pool is None:
+            return await _off.adrain(self, timeout, loop)
+        return await self._pool.adrain(timeout, loop)

@@ -1,0 +1,76 @@
+"""A view of a pool for calls that need more than the pool's own settings."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cgexec._pool import awaiting, mapping
+from cgexec._pool.task import Extra
+
+if TYPE_CHECKING:
+    from cgexec._executor import ThreadPoolExecutor
+
+__all__ = ["Options"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Options:
+    """
+    What `ThreadPoolExecutor.options` returns: the same `submit`, `map`, `run` and `stream`, with these time-outs.
+    Immutable and cheap; keep one for each kind of call. With CGEXEC_MODE=off it passes everything on.
+    """
+
+    def __init__(self, executor: "ThreadPoolExecutor", extra: Extra) -> None:
+        self._executor = executor
+        self._extra = extra
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do what `ThreadPoolExecutor.submit` does."""
+        pool = self._executor._pool  # noqa: SLF001  # a view is a part of it
+        if pool is None:
+            return self._executor.submit(fn, *args, **kwargs)
+        return pool.submit((fn, args, kwargs), self._extra)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Do what `ThreadPoolExecutor.map` does."""
+        pool = self._executor._pool  # noqa: SLF001
+        if pool is None:
+            return self._executor.map(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
+        mapping.check_buffersize(buffersize)
+        submit = pool.submitter(fn, self._extra)
+        keep = None if buffersize is None else self._executor
+        return mapping.map_over(submit, zip(*iterables, strict=False), timeout, buffersize, keep)
+
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what `ThreadPoolExecutor.run` does."""
+        pool = self._executor._pool  # noqa: SLF001
+        if pool is None:
+            return await self._executor.run(fn, *args, **kwargs)
+        extra = self._extra._replace(context=copy_context())
+        result: T = await pool.run((fn, args, kwargs), extra, awaiting.AsyncioLoop())
+        return result
+
+    def stream(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        buffersize: int | None = None,
+        ordered: bool = True,
+    ) -> AsyncIterator[T]:
+        """Do what `ThreadPoolExecutor.stream` does."""
+        pool = self._executor._pool  # noqa: SLF001
+        if pool is None:
+            return self._executor.stream(fn, *iterables, buffersize=buffersize, ordered=ordered)
+        mapping.check_buffersize(buffersize)
+        calls = awaiting.each_call(iterables)
+        return pool.stream(fn, calls, buffersize, ordered, self._extra, awaiting.AsyncioLoop, self._executor)

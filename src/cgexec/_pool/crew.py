@@ -1,0 +1,339 @@
+"""
+The threads of a pool. They belong to the state machine, never to the executor, which so can be collected while they
+run.
+
+Everything here is told what to do by the state machine, and does it without the lock.
+"""
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures.thread import BrokenThreadPool
+from functools import partial
+from time import monotonic, thread_time
+from typing import Any
+
+from cgexec._pool import endings, life, overdue, sizes, ticker
+from cgexec._pool.admission import Admission
+from cgexec._pool.here import here
+from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.task import FAILED, Task
+
+__all__ = ["SHUT_DOWN", "Crew", "do_all", "end_all"]
+
+# The logger and the words of the standard library, which programs and its own tests look for.
+_STOCK_LOGGER = logging.getLogger("concurrent.futures")
+_LOGGER = logging.getLogger("cgexec")
+SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
+_EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
+_BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore", final=True)
+# How often a busy worker reads its CPU clock, in seconds: a system call, so not for every task.
+_CPU_EVERY = 0.1
+# How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.
+_LOOK_AGAIN = 1.0
+# After the system refused a thread, seconds until another is tried.
+_RETRY_THREAD = 1.0
+
+
+class Crew:
+    """
+    Starts and calls workers, and ends what the state machine took out.
+
+    Thread-safe. Its lock guards the threads and the free numbers, and nothing else is done under it. Re-entrant, as a
+    finalizer that runs in the middle may submit.
+    """
+
+    def __init__(
+        self,
+        state: Admission,
+        name: str,
+        prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        idle_timeout: float | None,
+    ) -> None:
+        self.state = state
+        self.name = name
+        self.idle_timeout = idle_timeout
+        self._prefix = prefix
+        self._initializer = initializer
+        self._initargs = initargs
+        self._lock = threading.RLock()
+        self._threads: dict[Worker, threading.Thread] = {}
+        self._leaving: list[threading.Thread] = []
+        self._numbers: list[int] = []  # given back
+        life.register(self)
+
+    # -- what others ask of it ------------------------------------------------------------------------------------
+
+    def act(self, worker: Worker, task: Task | None = None) -> None:
+        """
+        Call the worker, or start it if it has no thread.
+
+        Raises:
+            RuntimeError: no thread can be started and none is there; *task*, which it was for, is not queued then. Not
+                raised without a task: what waits is tried again by time.
+        """
+        if worker.thread is None:
+            self._start(worker, task)
+            return
+        try:
+            worker.wake.release()
+        except RuntimeError:  # already woken, by whoever mended an interrupted call
+            return
+
+    def call_all(self, workers: Iterable[Worker], chores: Iterable[Chore] = ()) -> None:
+        """Act for each of the workers, and do the chores."""
+        do_all([*(partial(self.act, worker) for worker in workers), *chores])
+
+    def mend(self) -> None:
+        """Set right what an exception in the middle of a call may have left undone, though another comes meanwhile."""
+        try:
+            self._mend()
+        except BaseException:
+            self._mend()
+            raise
+
+    def _mend(self) -> None:
+        workers = self.state.mend(threading.get_ident())
+        if isinstance(workers, list):
+            self.call_all(workers)
+        if self.state.thread_cap is not None:
+            self.look_after(_RETRY_THREAD)
+
+    def close(self, why: Closed = SHUT_DOWN, *, drop: bool = False) -> bool:
+        """
+        Accept nothing more; cancel what waits if *drop*.
+
+        Returns:
+            False if that is done a little later: the caller has interrupted a locked part, and must not wait for it.
+        """
+        closing = self.take_out(why, drop=drop)
+        if closing is not None:
+            end_all(closing, None)
+        return closing is not None
+
+    def take_out(self, why: Closed = SHUT_DOWN, *, drop: bool = True) -> list[Task] | None:
+        """Accept nothing more; return what waited, for the caller to end. None as `close` returns False."""
+        closing = endings.close(self.state, why, drop="cancelled" if drop else None)
+        if not isinstance(closing, Closing):
+            self.state.later(partial(self.close, why, drop=drop))
+            return None
+        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_all, closing.refused, why)])
+        return closing.dropped
+
+    def close_at_exit(self) -> None:
+        """Let what waits be finished and idle workers go: the interpreter is about to join them."""
+        self.close(_EXITING)
+
+    def after_fork(self) -> None:
+        """Be closed for good: the threads are the parent's, and so is whatever waits and runs."""
+        forker = here.worker if here.state is self.state else None  # a task of ours that forked goes on in the child
+        self.state.after_fork(Closed(RuntimeError, life.FORKED, final=True), forker)
+        self._lock = threading.RLock()
+        self._threads, self._leaving = {}, []
+
+    def threads(self, *, leaving: bool = False) -> set[threading.Thread]:
+        """Return the threads of the pool; with *leaving* also those that have just been let go."""
+        with self._lock:
+            threads = {*self._threads.values(), *(self._leaving if leaving else ())}
+            return {thread for thread in threads if thread.ident is not None}  # started
+
+    def look_after(self, seconds: float) -> None:
+        """Have `tick` called in so many seconds, or sooner."""
+        ticker.call_at(self, monotonic() + seconds)
+
+    def expect_end(self, task: Task) -> None:
+        """Look after a task that starts, if it should not run for long."""
+        if task.extra is not None and task.extra.run_timeout is not None:
+            self.look_after(task.extra.run_timeout)
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due by time; return when to come again, None if nothing is expected."""
+        if self.state.thread_cap is not None:
+            self._answer(sizes.lift_cap(self.state))
+        dues = [overdue.attend(self.state, self.name, now, self.call_all)]
+        answer = sizes.stalled(self.state, now)
+        if answer is Verdict.TICK:
+            dues.append(now + _RETRY_THREAD)
+        self._answer(answer)
+        return min((due for due in dues if due is not None), default=None)
+
+    def _answer(self, answer: Worker | Verdict | None) -> None:
+        if isinstance(answer, Worker):
+            self.act(answer)
+
+    # -- threads --------------------------------------------------------------------------------------------------
+
+    def _start(self, worker: Worker, task: Task | None) -> None:
+        if life.is_over():
+            self._refuse(worker, task, RuntimeError(_EXITING.text))
+            return
+        with self._lock:
+            worker.number = heapq.heappop(self._numbers) if self._numbers else len(self._threads)
+            name = f"{self._prefix}_{worker.number}"
+            thread = threading.Thread(target=_work, args=(self, worker), name=name, daemon=False)
+            self._threads[worker] = thread
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            if thread.ident is not None:  # it runs; an interrupted wait for its start can end in such an error, too
+                return
+            self._gone(worker)
+            self._refuse(worker, task, error)
+
+    def take_post(self, worker: Worker) -> bool:
+        """
+        Have the current thread be that worker; False if another is.
+
+        A submitter that is interrupted while it starts a thread cannot know whether it did. It starts another, and the
+        one that comes second finds the post taken.
+        """
+        with self._lock:
+            if worker.thread is not None:
+                return False
+            worker.thread = self._threads[worker] = threading.current_thread()
+            worker.ident = threading.get_ident()
+            return True
+
+    def _refuse(self, worker: Worker, task: Task | None, error: Exception) -> None:
+        taken_out = sizes.refused(self.state, worker, task)
+        if taken_out:
+            if not life.is_over():
+                raise RuntimeError(
+                    f"{error}: no worker of pool {self.name!r} is there, so the task was not queued"
+                ) from error
+            raise error
+        if self.state.closed is not None and not self.state.staff:  # nobody will come any more
+            closing = endings.close(self.state, SHUT_DOWN, drop="failed")
+            end_all(closing.dropped if isinstance(closing, Closing) else (), Closed(RuntimeError, str(error)))
+        elif not life.is_over():
+            self.look_after(_RETRY_THREAD)
+            _LOGGER.warning(
+                "pool %r: the system refused a thread (%s); going on with %d for now, what waits stays queued. "
+                "Raise the limit on tasks (pids.max, ulimit -u) or lower max_workers.",
+                self.name, error, self.state.allowed,
+            )  # fmt: skip
+
+    def _gone(self, worker: Worker) -> None:
+        with self._lock:
+            self._threads.pop(worker, None)
+            heapq.heappush(self._numbers, worker.number)
+            self._leaving = [thread for thread in self._leaving if thread.is_alive()]
+            if worker.thread is not None:
+                self._leaving.append(worker.thread)
+
+    # -- what a worker thread does --------------------------------------------------------------------------------
+
+    def initialize(self) -> bool:
+        """Run the initializer in this thread; False if it failed, and with it the pool."""
+        if self._initializer is None:
+            return True
+        try:
+            self._initializer(*self._initargs)
+        except BaseException:  # whatever it raises breaks the pool, as in the standard library
+            _STOCK_LOGGER.critical("Exception in initializer:", exc_info=True)
+            closing = endings.close(self.state, _BROKEN, drop="failed")
+            assert isinstance(closing, Closing), "a worker thread interrupts nobody"
+            self.call_all(closing.called, closing.chores)
+            end_all((*closing.dropped, *closing.refused), _BROKEN)
+            return False
+        return True
+
+    def park(self, worker: Worker) -> bool:
+        """Wait to be called; False if the worker retires instead."""
+        assert self.idle_timeout is not None, "without it a worker just waits"
+        timeout = min(self.idle_timeout, threading.TIMEOUT_MAX)
+        while not worker.wake.acquire(timeout=timeout):
+            if sizes.retire(self.state, worker) is True:
+                return False
+            timeout = max(timeout, _LOOK_AGAIN)
+        return True
+
+    def lose(self, worker: Worker, error: BaseException | None = None) -> None:
+        """Go on without a worker whose thread ends by an error that is none of a task's."""
+        task, successor, chores = sizes.lost(self.state, worker)
+        self._gone(worker)
+        if task is not None and not task.done():
+            task.drop_call()
+            lost = RuntimeError("the worker thread ended by an error of its own; see the log")
+            lost.__cause__ = error
+            task.set_exception(lost)
+        self.call_all([] if successor is None else [successor], chores)
+
+    def leave(self, worker: Worker) -> None:
+        """Forget the thread of a worker that leaves; of a closed pool all are kept, for whoever joins them."""
+        if self.state.closed is None:  # a benign race: a thread kept too long is joined once more
+            self._gone(worker)
+
+
+def do_all(chores: Iterable[Chore]) -> None:
+    """Do each of the chores, whatever the others raise (callbacks are anybody's code); then raise the first error."""
+    first: BaseException | None = None
+    for chore in chores:
+        try:
+            chore()
+        except BaseException as error:  # noqa: BLE001  # raised below
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def end_all(tasks: Iterable[Task], why: Closed | None) -> None:
+    """End tasks that were taken out before they ran: with that error, or as cancelled."""
+    do_all([partial(task.end, None if why is None else why.error(why.text)) for task in tasks])
+
+
+def _work(crew: Crew, worker: Worker) -> None:
+    """Be a worker: ask, run, ask again."""
+    if not crew.take_post(worker):
+        return
+    here.worker, here.state = worker, crew.state
+    try:
+        if crew.initialize():
+            _serve(crew, worker)
+            crew.leave(worker)
+        else:
+            crew.lose(worker)
+    except BaseException as error:  # an asynchronous exception, or MemoryError where no task was running
+        _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
+        crew.lose(worker, error)
+
+
+def _serve(crew: Crew, worker: Worker) -> None:
+    ask, wait, idle_timeout, park = crew.state.next, worker.wake.acquire, crew.idle_timeout, Verdict.PARK
+    outcome = 0
+    cpu_due = 0.0
+    while True:
+        now = monotonic()
+        if now >= cpu_due:
+            cpu_due = now + _CPU_EVERY
+            worker.cpu_seconds = thread_time()
+        task: Any = ask(worker, now, outcome)  # a task, PARK or LEAVE: told apart by hand, below
+        if worker.errand is not None:
+            errand, worker.errand = worker.errand, None
+            crew.act(errand)
+        if worker.chores is not None:
+            chores, worker.chores = worker.chores, None
+            crew.call_all((), chores)
+        if task is park:
+            outcome = 0
+            if idle_timeout is None:
+                wait()
+            elif not crew.park(worker):
+                return
+            if not worker.handed or worker.task is None:
+                continue
+            worker.handed = False
+            task = worker.task
+        elif task.__class__ is not Task:
+            return
+        if task.extra is not None:
+            crew.expect_end(task)
+        try:
+            outcome = task.run()
+        except BaseException:  # a done-callback that raised more than an Exception, or a future somebody else ended
+            _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
+            outcome = FAILED
+        # Kept until the next is there: let go by the state machine, its result might be finalized under the lock.

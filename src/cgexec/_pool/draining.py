@@ -1,0 +1,36 @@
+"""Closing a pool with a deadline: what to wait for, and what is left. The waiting itself is the caller's."""
+
+from time import monotonic
+
+from cgexec._leftovers import Leftovers, Running, Unstarted
+from cgexec._pool import endings
+from cgexec._pool.crew import Crew, end_all
+from cgexec._pool.overdue import function_name
+from cgexec._pool.records import Worker
+from cgexec._pool.task import Task
+
+__all__ = ["collect"]
+
+
+def collect(crew: Crew) -> Leftovers:
+    """Take what has not started out of a pool, and return it with what is still running."""
+    now = monotonic()
+    dropped = crew.take_out() or []
+    unstarted = tuple(_unstarted(task, now) for task in dropped)
+    end_all(dropped, None)
+    found = crew.state.enter(lambda: endings.running(crew.state))
+    running = tuple(
+        Running(task, function_name(task), now - since, _thread(worker))
+        for task, since, worker in (found if isinstance(found, list) else ())
+        if not task.done()
+    )
+    return Leftovers(unstarted, running)
+
+
+def _thread(worker: Worker | None) -> str:
+    return "its submitter's" if worker is None or worker.thread is None else worker.thread.name
+
+
+def _unstarted(task: Task, now: float) -> Unstarted:
+    assert task.fn is not None, "it has not run"
+    return Unstarted(task, task.fn, task.args, task.kwargs or {}, now - task.since)

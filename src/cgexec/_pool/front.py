@@ -1,0 +1,255 @@
+"""One pool: its state machine, threads and door, and the operations that need all three. The executor is its face."""
+
+import functools
+import logging
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
+from contextvars import copy_context
+from time import monotonic
+from typing import Any
+
+from cgexec._explain import term_lines
+from cgexec._leftovers import Leftovers
+from cgexec._pool import awaiting, draining, endings, sizes, ticker
+from cgexec._pool.admission import Admission
+from cgexec._pool.crew import Crew
+from cgexec._pool.door import Door
+from cgexec._pool.here import here
+from cgexec._pool.look import Stats, look
+from cgexec._pool.overdue import function_name
+from cgexec._pool.task import Extra, Task
+from cgexec._settings import Settings, default_places
+
+__all__ = ["Pool", "join"]
+
+_LOGGER = logging.getLogger("cgexec")
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
+
+
+class Pool:
+    """
+    What an executor consists of, and holds nothing of it, so that the executor can be collected. Thread-safe: *kept* is
+    replaced as a whole, everything else is set once.
+    """
+
+    def __init__(
+        self,
+        kept: Settings,
+        name: str,
+        prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self.kept = kept
+        self.name = name
+        limit = kept.size.limit
+        self.state = Admission(limit, _places(kept, limit), least=kept.least)
+        self.crew = Crew(self.state, name, prefix, initializer, initargs, kept.idle_timeout)
+        self.door = Door(self.state, self.crew, kept.policy)
+        if kept.would is not None:
+            _LOGGER.info(
+                "pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g places",
+                name, limit, kept.size.why, kept.would, kept.places,
+            )  # fmt: skip
+
+    # -- handing work in --------------------------------------------------------------------------------------------
+
+    def make(self, call: Call, extra: Extra | None) -> Task:
+        """Return a task for the call, with the submitter's context if the pool copies it."""
+        task = Task()
+        task.fn, task.args, kwargs = call
+        task.kwargs = kwargs or None
+        task.home = self.state
+        task.since = monotonic()
+        if self.kept.copy_context and (extra is None or extra.context is None):
+            extra = (extra or Extra())._replace(context=copy_context())
+        task.extra = extra
+        return task
+
+    def submit(self, call: Call, extra: Extra | None = None) -> Future[Any]:
+        """Hand a call in under the pool's policy; what `ThreadPoolExecutor.submit` does in the plain case."""
+        task = self.make(call, extra)
+
+        def hand_in() -> BaseException | None:
+            return self.door.refusal_by_wait(task) or self.door.settle(self.state.offer(task), task)
+
+        return self._handed_in(task, hand_in)
+
+    def submitter(self, fn: Callable[..., Any], extra: Extra | None = None) -> Callable[..., Future[Any]]:
+        """Return what hands calls of *fn* in for `map`: no policy applies, each waits for a place where it may."""
+        state, door, plain = self.state, self.door, extra is None and not self.kept.copy_context
+
+        def submit(*args: Any) -> Future[Any]:
+            if not plain:
+                dressed = self.make((fn, args, None), extra)
+                return self._handed_in(dressed, lambda: door.enter_any(state.offer(dressed), dressed))
+            task = Task()
+            task.fn = fn
+            task.args = args
+            task.home = state
+            task.since = monotonic()
+            try:
+                answer = state.offer(task)
+                error = None if answer is None else door.enter_any(answer, task)
+            except BaseException:
+                self.crew.mend()
+                raise
+            if error is not None:
+                raise error
+            return task
+
+        return submit
+
+    def line_up(self, call: Call, extra: Extra | None = None) -> Future[Any]:
+        """Hand a call in without blocking; it waits for its place by itself."""
+        task = self.make(call, extra)
+        return self._handed_in(task, lambda: self.door.line_up(task))
+
+    def _handed_in(self, task: Task, hand_in: Callable[[], BaseException | None]) -> Future[Any]:
+        try:
+            error = hand_in()
+            if error is None:
+                self.door.expect(task)
+        except BaseException:  # a signal's: what it left half done would be missed by others
+            self.crew.mend()
+            raise
+        if error is not None:
+            raise error
+        return task
+
+    async def run(self, call: Call, extra: Extra, loop: awaiting.Loop) -> Any:
+        """Hand a call in, wait for its place and for its result."""
+        return await awaiting.result_of(self.line_up(call, extra), loop, self.door)
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Return the numbers of this instant."""
+        numbers, longest = look(self.state, monotonic())
+        would = self.door.would_counts()
+        if self.kept.would is not None:
+            numbers["queue_size"] = math.inf
+            would["limit"] = self.kept.would
+        function = None if longest is None else function_name(longest)
+        return Stats(self.name, self.kept.mode, longest_running_function=function, would=would, **numbers)
+
+    def explain(self) -> str:
+        """Return why the pool has its size, and what it is doing, in a few lines."""
+        seen, kept, limit = self.stats(), self.kept, self.state.limit
+        change = seen.last_change
+        why = kept.size.why if change is None else change.why
+        lines = [f"pool {self.name!r}: {limit} worker{'' if limit == 1 else 's'}, by {why}"]
+        if seen.limit != limit:
+            lines.append(f"  {seen.limit} for now: the system refused a thread, or nothing has ended for long")
+        places = "no bound" if seen.queue_size == math.inf else f"{seen.queue_size:g} places"
+        lines.append(f"  {seen.running} running, {seen.idle} idle, {seen.waiting} waiting ({places})")
+        if change is not None:
+            lines.append(f"  last change: {change.old} -> {change.new}, {change.why}, {change.seconds_ago:.3g} s ago")
+        if kept.would is not None:
+            lines.append(
+                f"  CGEXEC_MODE=observe: enforced it would have {kept.would} workers and {kept.places:g} places"
+            )
+        answer = kept.size.recommendation
+        if answer is not None:
+            what = (answer, answer.limits, answer.usage, answer.workload)
+            lines += ["  terms (the least binds):", *(f"    {line}" for line in term_lines(*what))]
+        return "\n".join(lines)
+
+    # -- changing and ending ----------------------------------------------------------------------------------------
+
+    def resize(self, limit: int) -> None:
+        """Have another number of workers, or say so where only observed."""
+        why = f"resize({limit})"
+        if self.kept.size.forced:
+            _LOGGER.info("pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why)
+            return
+        if self.kept.would is not None:
+            self.kept = self.kept._replace(would=limit)
+            limit = self.state.limit
+        self._resize(limit, _places(self.kept, limit), why)
+
+    def _resize(self, limit: int, places: float, why: str) -> None:
+        try:
+            answer = sizes.resize(self.state, limit, places, why, monotonic())
+            if isinstance(answer, tuple):
+                self.crew.call_all(*answer)
+        except BaseException:
+            self.crew.mend()
+            raise
+        if not isinstance(answer, tuple):
+            self.state.later(functools.partial(self._resize, limit, places, why))
+
+    def shutdown(self, *, wait: bool, cancel: bool) -> None:
+        """Accept nothing more; finish or cancel what waits; wait for the threads."""
+        done = False
+        try:
+            done = self.crew.close(drop=cancel)
+        except BaseException:
+            self.crew.mend()
+            raise
+        if wait and done:
+            self._join(None)
+
+    def _join(self, deadline: float | None) -> None:
+        """Wait for the threads, those that are started meanwhile for what waits included."""
+        while threads := [thread for thread in self.crew.threads(leaving=True) if thread.is_alive()]:
+            join(threads, deadline)
+            if deadline is not None and monotonic() >= deadline:
+                return
+        ticker.forget(self.crew)
+
+    def drain(self, timeout: float | None) -> Leftovers:
+        """Accept nothing more, wait that long, and return what is left."""
+        ours = any(task.home is self.state for task in here.inline)
+        if ours or threading.current_thread() in self.crew.threads():
+            raise RuntimeError("drain() was called by a worker of this pool and would wait for itself")
+        deadline = None if timeout is None else monotonic() + timeout
+        quiet = threading.Event()
+        self.crew.close()
+        if endings.when_quiet(self.state, quiet.set) is False:
+            quiet.wait(timeout)
+        leftovers = draining.collect(self.crew)
+        if not leftovers:
+            self._join(deadline)
+        return leftovers
+
+    async def adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
+        """Do the same without blocking the event loop."""
+        deadline = None if timeout is None else monotonic() + timeout
+        quiet = loop.event()
+        self.crew.close()
+        if endings.when_quiet(self.state, lambda: loop.call_soon(quiet.set)) is False:
+            await loop.wait(quiet, timeout)
+        leftovers = draining.collect(self.crew)
+        if not leftovers:
+            await awaiting.threads_ended(self.crew.threads(leaving=True), deadline, loop)
+            ticker.forget(self.crew)
+        return leftovers
+
+    def stream(
+        self, fn: Callable[..., Any], calls: AsyncIterator[tuple[Any, ...]], ahead: int | None, ordered: bool,
+        extra: Extra, make_loop: Callable[[], awaiting.Loop], keep: object,
+    ) -> AsyncIterator[Any]:  # fmt: skip
+        """Yield the results of the calls, running ahead by so many. *keep* lives as long as they come."""
+        context = copy_context()
+
+        def hand_in(args: tuple[Any, ...]) -> Future[Any]:
+            return self.line_up((fn, args, None), extra._replace(context=context.copy()))
+
+        return awaiting.stream(hand_in, calls, ahead or 2 * self.state.limit, ordered, make_loop, keep)
+
+
+def _places(kept: Settings, limit: int) -> float:
+    """Return how many tasks may wait beside *limit* running ones."""
+    if kept.would is None:
+        return kept.places if kept.places_given else default_places(limit)
+    # Observed, the bound is noticed where it would be: at as many tasks in flight as would be allowed.
+    return kept.would + (kept.places if kept.places_given else default_places(kept.would)) - limit
+
+
+def join(threads: Iterable[threading.Thread], deadline: float | None) -> None:
+    """Join the threads, until *deadline* (monotonic) at most."""
+    for thread in threads:
+        thread.join(None if deadline is None else max(0.0, deadline - monotonic()))

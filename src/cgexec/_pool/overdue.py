@@ -1,0 +1,68 @@
+"""Acting on tasks that are late: those that waited longer than they may, and those that run longer than they should."""
+
+import functools
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.endings import Late, find_late
+from cgexec._pool.records import Chore, Worker
+from cgexec._pool.task import Task
+
+__all__ = ["attend", "function_name"]
+
+_LOGGER = logging.getLogger("cgexec")
+
+
+def function_name(task: Task) -> str:
+    """Return the name of the function that the task calls, as a reader would look for it."""
+    fn: Any = task.fn  # whatever was submitted
+    while hasattr(fn, "func"):  # functools.partial
+        fn = fn.func
+    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    module = getattr(fn, "__module__", None)
+    return f"{module}.{name}" if isinstance(module, str) and module != "builtins" else str(name)
+
+
+def attend(
+    state: Admission, pool: str, now: float, act: Callable[[Iterable[Worker], Iterable[Chore]], None]
+) -> float | None:
+    """End what waited too long, mark and log what runs too long; return when to look again."""
+    late = find_late(state, now)
+    assert isinstance(late, Late), "the thread that looks by time interrupts nobody"
+    for worker, task, seconds in late.overdue:
+        _log_overdue(pool, worker, task, seconds)
+    # The futures' callbacks are anybody's code, so they come last, and none keeps the others from being told.
+    act((), [*late.chores, *(functools.partial(_drop, state, pool, task, now) for task in late.expired)])
+    return late.due
+
+
+def _drop(state: Admission, pool: str, task: Task, now: float) -> None:
+    limit = None if task.extra is None else task.extra.queue_timeout
+    task.end(
+        TimeoutError(
+            f"{function_name(task)} waited {now - task.since:.3g} s for a worker, longer than queue_timeout={limit}; "
+            f"{state.running} of {state.allowed} workers of pool {pool!r} are busy"
+        )
+    )
+
+
+def _log_overdue(pool: str, worker: Worker | None, task: Task, seconds: float) -> None:
+    thread = None if worker is None else worker.thread
+    # By the thread's number, the only way to see another thread's stack; the thread may have gone on meanwhile.
+    frames = sys._current_frames()  # noqa: SLF001
+    frame = None if thread is None or thread.ident is None else frames.get(thread.ident)
+    if task.done():
+        return
+    _LOGGER.warning(
+        "pool %r: %s has been running for %.3g s, longer than its run_timeout; it keeps its worker (%s) until it ends."
+        " cgexec.cancel(future) asks it to, at its next cgexec.checkpoint(). Its stack:\n%s",
+        pool,
+        function_name(task),
+        seconds,
+        "its submitter's" if thread is None else thread.name,
+        "".join(traceback.format_stack(frame)) if frame is not None else "  (not to be seen)",
+    )

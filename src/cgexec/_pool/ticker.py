@@ -1,0 +1,123 @@
+"""
+One thread a process that looks again by time: for tasks with a time-out, and for threads that were refused.
+
+It is there only while something is expected, so a pool without time-outs never meets it.
+"""
+
+import logging
+import os
+import threading
+from time import monotonic
+from typing import Protocol
+
+from cgexec._pool import life
+
+__all__ = ["Ticking", "call_at", "forget"]
+
+_LOGGER = logging.getLogger("cgexec")
+_NAME = "cgexec-ticker"
+
+
+class Ticking(Protocol):
+    """What wants to be called by time."""
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due; return when to come again."""
+
+
+class _Ticker:
+    """The condition guards both fields. Nothing is called while it is held."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.dues: dict[Ticking, float] = {}
+        self.thread: threading.Thread | None = None
+
+    def call_at(self, what: Ticking, when: float) -> None:
+        with self.condition:
+            if self.thread is not None and self.dues.get(what, when + 1) <= when:
+                return
+            self.dues[what] = min(when, self.dues.get(what, when))
+            if self.thread is not None:
+                self.condition.notify()
+                return
+            thread = self.thread = self._make()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
+            with self.condition:
+                self.thread = None
+            _LOGGER.warning("no thread for time-outs could be started; they are looked at when one can")
+        except BaseException:  # a signal's
+            if thread.ident is None:
+                self.thread = None
+            raise
+
+    def _make(self) -> threading.Thread:
+        try:
+            return threading.Thread(target=self._run, name=_NAME, daemon=True)
+        except RuntimeError:  # subinterpreters have no daemons; `stop` ends it before they wait for it
+            return threading.Thread(target=self._run, name=_NAME, daemon=False)
+
+    def stop(self) -> None:
+        """Expect nothing any more: the interpreter is ending, and finishes what waits however long it waited."""
+        with self.condition:
+            self.dues.clear()
+            self.condition.notify()
+            thread = self.thread
+        if thread is not None:
+            thread.join(1)
+
+    def forget(self, what: Ticking) -> None:
+        with self.condition:
+            if self.dues.pop(what, None) is not None:
+                self.condition.notify()
+
+    def _run(self) -> None:
+        while (what := self._next()) is not None:
+            try:
+                due = what.tick(monotonic())
+            except BaseException:  # one pool's trouble must not stop the clock of the others
+                _LOGGER.exception("looking after %r by time failed", what)
+                due = monotonic() + 1
+            if due is not None:
+                self.call_at(what, due)
+            del what  # or a pool would be kept while nothing is due
+
+    def _next(self) -> Ticking | None:
+        """Wait for the next that is due; None if nothing is expected any more, and then this thread ends."""
+        with self.condition:
+            while self.dues:
+                # A copy, since a finalizer that runs in the middle may come in: the condition's lock is re-entrant.
+                what, when = min(list(self.dues.items()), key=lambda due: due[1])
+                wait = when - monotonic()
+                if wait <= 0:
+                    self.dues.pop(what, None)
+                    return what
+                del what
+                self.condition.wait(min(wait, threading.TIMEOUT_MAX))
+            self.thread = None
+            return None
+
+
+_ticker = _Ticker()
+life.at_exit(lambda: _ticker.stop())  # noqa: PLW0108  # the one there is then
+
+
+def call_at(what: Ticking, when: float) -> None:
+    """Have ``what.tick`` called at that monotonic time, or sooner if it is expected sooner."""
+    _ticker.call_at(what, when)
+
+
+def forget(what: Ticking) -> None:
+    """Expect nothing any more."""
+    _ticker.forget(what)
+
+
+def _after_fork_in_child() -> None:
+    global _ticker  # noqa: PLW0603  # a new process has none of the parent's threads
+    _ticker = _Ticker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,169 @@
+"""What a pool is told by its arguments and by the environment, checked and put together."""
+
+import math
+import os
+from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any, Literal, NamedTuple, get_args
+
+from cgexec._environ import told_mode, told_workers
+from cgexec._recommend import Recommendation, gil_enabled, recommend
+from cgexec._sizing import QUEUE_LEAST, QUEUE_PER_WORKER
+from cgexec._workload import workload
+
+__all__ = [
+    "Mode",
+    "Policy",
+    "Settings",
+    "Size",
+    "WhenFull",
+    "check_seconds",
+    "check_workers",
+    "default_places",
+    "settings",
+]
+
+WhenFull = Literal["block", "raise", "caller_runs", "discard_oldest", "discard"]
+Mode = Literal["off", "observe", "enforce"]
+
+# Idle threads of a pool that the library sizes stay so long, in seconds. Chosen by hand: what comes every minute finds
+# one.
+IDLE_SECONDS = 60.0
+
+
+class Policy(NamedTuple):
+    """What the owner of the pool wants done; times in seconds, None is without end."""
+
+    when_full: WhenFull = "block"
+    submit_timeout: float | None = None
+    max_wait: float | None = None
+    observe: bool = False  # nothing is held or refused, only counted
+
+
+class Size(NamedTuple):
+    """A number of workers and who decided it."""
+
+    limit: int
+    why: str
+    recommendation: Recommendation | None = None
+    forced: bool = False  # by whoever runs the service: no argument and no call changes it
+
+
+class Settings(NamedTuple):
+    """What a pool keeps to."""
+
+    mode: Mode
+    size: Size
+    places: float
+    places_given: bool
+    least: int
+    idle_timeout: float | None
+    policy: Policy
+    copy_context: bool
+    would: int | None  # the limit that would hold if the pool did more than observe
+
+
+def settings(
+    *,
+    max_workers: int | None,
+    stock_workers: int,
+    queue_size: float | None,
+    when_full: WhenFull,
+    submit_timeout: float | None,
+    max_wait: float | None,
+    min_workers: int | None,
+    idle_timeout: float | EllipsisType | None,  # Ellipsis: not given
+    copy_context: bool | None,
+    told: Mapping[str, Any],  # the arguments of recommend()
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """
+    Return what a pool with these arguments keeps to.
+
+    Raises:
+        ValueError: an argument or a ``CGEXEC_*`` variable is out of range, or two contradict each other.
+    """
+    mode = told_mode(environ)
+    size = _size(max_workers, told, environ)
+    if when_full not in get_args(WhenFull):
+        raise ValueError(f"when_full={when_full!r}: expected one of {', '.join(map(repr, get_args(WhenFull)))}")
+    submit_timeout = check_seconds("submit_timeout", submit_timeout, least=0)
+    policy = Policy(when_full, submit_timeout, check_seconds("max_wait", max_wait, least=0), mode == "observe")
+    if submit_timeout is not None and when_full != "block":
+        raise ValueError(
+            f'submit_timeout={submit_timeout:g} is how long when_full="block" waits for a place; with '
+            f"when_full={when_full!r} nothing waits"
+        )
+    least = size.recommendation.min_workers if size.recommendation is not None else 1
+    if min_workers is not None:
+        least = check_workers("min_workers", min_workers)
+        if least > size.limit and not size.forced:
+            raise ValueError(f"min_workers={least} is more than the {size.limit} workers of the pool ({size.why})")
+    places = default_places(size.limit) if queue_size is None else _places(queue_size)
+    if isinstance(idle_timeout, EllipsisType):
+        idle_timeout = None if max_workers is not None else IDLE_SECONDS
+    enforced = size if mode == "enforce" or size.forced else Size(max_workers or stock_workers, f"CGEXEC_MODE={mode}")
+    return Settings(
+        mode=mode,
+        size=enforced._replace(recommendation=size.recommendation),
+        places=places,
+        places_given=queue_size is not None,
+        least=min(least, size.limit),
+        idle_timeout=check_seconds("idle_timeout", idle_timeout, least=0),
+        policy=policy,
+        copy_context=bool(copy_context),
+        would=size.limit if mode == "observe" else None,
+    )
+
+
+def _size(max_workers: int | None, told: Mapping[str, Any], environ: Mapping[str, str]) -> Size:
+    """Return the size a pool would have if nobody had switched the library off."""
+    if max_workers is not None:
+        max_workers = check_workers("max_workers", max_workers)
+    forced = told_workers(environ, "CGEXEC_FORCE_MAX_WORKERS")
+    default = told_workers(environ, "CGEXEC_MAX_WORKERS")
+    # Nonsense is refused even where the number is fixed: nobody should find out in the pod without the override.
+    without_facts = {name: value for name, value in told.items() if name not in ("limits", "usage")}
+    workload(**without_facts, gil=gil_enabled(), environ=environ)
+    if forced is not None:
+        return Size(forced, f"CGEXEC_FORCE_MAX_WORKERS={forced}", forced=True)
+    if max_workers is not None:
+        return Size(max_workers, f"max_workers={max_workers}")
+    if default is not None:
+        return Size(default, f"CGEXEC_MAX_WORKERS={default}")
+    answer = recommend(**told)
+    return Size(answer.max_workers, "cgexec.recommend()", answer)
+
+
+def default_places(limit: int) -> int:
+    """Return how many tasks may wait where nobody said: enough for programs that submit hundreds before they look."""
+    return max(QUEUE_LEAST, QUEUE_PER_WORKER * limit)
+
+
+def _places(value: float) -> float:
+    if value == math.inf:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(
+            f"queue_size={value!r}: expected a whole number of places from 0, math.inf for no bound, "
+            "or None for the default"
+        )
+    return value
+
+
+def check_workers(name: str, value: int) -> int:
+    """Return a number of workers, in the standard library's words where it has some."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name}={value!r}: expected a whole number of workers, at least 1")
+    if value <= 0:
+        raise ValueError(f"{name} must be greater than 0")
+    return value
+
+
+def check_seconds(name: str, value: float | None, *, least: float) -> float | None:
+    """Return a time in seconds, None for none."""
+    if value is None or value == math.inf:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+        raise ValueError(f"{name}={value!r}: expected seconds, at least {least:g}, or None for no limit")
+    return float(value)
