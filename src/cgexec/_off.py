@@ -1,7 +1,7 @@
 """CGEXEC_MODE=off: the standard pool, and as much of ours as it can answer for, so that programs keep working."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as Stock
 from contextvars import Context, copy_context
@@ -9,19 +9,11 @@ from time import monotonic
 from typing import Any
 
 from cgexec._leftovers import Leftovers
-from cgexec._pool import awaiting, mapping
+from cgexec._pool import awaiting
 from cgexec._pool.front import join
 from cgexec._pool.look import Stats
 
-__all__ = ["adrain", "drain", "explain", "map_buffered", "run", "stats", "stream"]
-
-
-def map_buffered(
-    pool: Stock, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], timeout: float | None, buffersize: int
-) -> Iterator[Any]:
-    """Return what ``map(..., buffersize=)`` does; before 3.14 the standard pool has none."""
-    calls = zip(*iterables, strict=False)
-    return mapping.map_over(lambda *args: pool.submit(fn, *args), calls, timeout, buffersize, pool)
+__all__ = ["adrain", "drain", "explain", "run", "stats", "stream"]
 
 
 async def run(
@@ -32,7 +24,7 @@ async def run(
 
 
 def stream(
-    pool: Stock, fn: Callable[..., Any], calls: AsyncIterator[tuple[Any, ...]], ahead: int, ordered: bool,
+    pool: Stock, fn: Callable[..., Any], calls: AsyncGenerator[tuple[Any, ...], None], ahead: int, ordered: bool,
     make_loop: Callable[[], awaiting.Loop],
 ) -> AsyncIterator[Any]:  # fmt: skip
     """Yield the results of the calls."""

@@ -185,9 +185,9 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.accepted.append(task)
         self.note_handed(task)
         if isinstance(answer, Worker) and answer.thread is None:
-            if sizes.refused(self.state, answer, task):
-                self.taken_out.append(task)
-                assert not self.state.staff
+            stranded = sizes.refused(self.state, answer)
+            self.taken_out += stranded
+            assert not (stranded and self.state.staff)
         else:
             self.act(answer)
         self.excess = self.waiting_excess()
@@ -195,7 +195,10 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule()
     def threads_can_be_had_again(self):
-        self.act(sizes.lift_cap(self.state))
+        more, chores = sizes.lift_cap(self.state)
+        for chore in chores:
+            chore()
+        self.act(more)
 
     @rule(drop=st.sampled_from([None, None, "cancelled"]))
     def close(self, drop):

@@ -298,12 +298,15 @@ class Admission(Guarded):
         """Give the free places to the head of the line; return what wakes the submitters."""
         woken: list[Chore] = []
         while self.line and not self.is_full():
-            task, ticket = self.line.popitem(last=False)
+            task = next(iter(self.line))
+            ticket = self.line[task]
+            # In an order that loses nothing if a signal handler raises in between: `recount` finishes it.
             task.place = WAITING
             self.queue.append(task)
             if ticket is not None:
                 ticket.verdict = None
                 woken.append(ticket.gate.release)
+            del self.line[task]
         return woken or None
 
     def rebound(self) -> None:
@@ -326,6 +329,12 @@ class Admission(Guarded):
 
     def recount(self) -> None:
         """Make the numbers agree with what is there: the queue, the line and the workers' own marks are the truth."""
+        for task in [task for task in self.line if task.place == WAITING]:
+            ticket = self.line.pop(task)
+            if ticket is not None:
+                ticket.verdict = None
+            if task not in self.queue:
+                self.queue.append(task)
         self.corpses = sum(task.place == GONE for task in self.queue)
         self.running = sum(worker.task is not None for worker in self.staff)
         for worker in self.staff:

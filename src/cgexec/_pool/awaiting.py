@@ -6,7 +6,7 @@ turn comes, and the coroutine is woken when it has ended. A cancelled coroutine 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from threading import Thread
 from time import monotonic
@@ -90,7 +90,7 @@ async def result_of(future: Future[Any], loop: Loop, door: Door | None) -> Any:
         del future  # or: error, traceback, this frame, future, error
 
 
-async def each_call(iterables: tuple[Any, ...]) -> AsyncIterator[tuple[Any, ...]]:
+async def each_call(iterables: tuple[Any, ...]) -> AsyncGenerator[tuple[Any, ...], None]:
     """Yield the arguments of each call of a `map` over *iterables*: ordinary ones, or a single asynchronous one."""
     if len(iterables) == 1 and hasattr(iterables[0], "__aiter__"):
         async for each in iterables[0]:
@@ -102,7 +102,7 @@ async def each_call(iterables: tuple[Any, ...]) -> AsyncIterator[tuple[Any, ...]
 
 async def stream(
     hand_in: Callable[[tuple[Any, ...]], Future[Any]],
-    calls: AsyncIterator[tuple[Any, ...]],
+    calls: AsyncGenerator[tuple[Any, ...], None],
     ahead: int,
     ordered: bool,
     make_loop: Callable[[], Loop],
@@ -134,6 +134,7 @@ async def stream(
             yield (await window.next()).result()
     finally:
         window.cancel()
+        await calls.aclose()
         del keep
 
 

@@ -18,7 +18,7 @@ from cgexec._pool import endings, life, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
-from cgexec._pool.task import FAILED, Task
+from cgexec._pool.task import Task
 
 __all__ = ["SHUT_DOWN", "Crew", "do_all", "end_all"]
 
@@ -72,8 +72,7 @@ class Crew:
         Call the worker, or start it if it has no thread.
 
         Raises:
-            RuntimeError: no thread can be started and none is there; *task*, which it was for, is not queued then. Not
-                raised without a task: what waits is tried again by time.
+            RuntimeError: no thread can be started and none is there; *task*, which it was for, is not queued then.
         """
         if worker.thread is None:
             self._start(worker, task)
@@ -152,17 +151,16 @@ class Crew:
     def tick(self, now: float) -> float | None:
         """Do what is due by time; return when to come again, None if nothing is expected."""
         if self.state.thread_cap is not None:
-            self._answer(sizes.lift_cap(self.state))
+            answer = sizes.lift_cap(self.state)
+            if isinstance(answer, tuple):
+                self.call_all([] if answer[0] is None else [answer[0]], answer[1])
         dues = [overdue.attend(self.state, self.name, now, self.call_all)]
-        answer = sizes.stalled(self.state, now)
-        if answer is Verdict.TICK:
+        more = sizes.stalled(self.state, now)
+        if isinstance(more, Worker):
+            self.act(more)
+        if more is not None:
             dues.append(now + _RETRY_THREAD)
-        self._answer(answer)
         return min((due for due in dues if due is not None), default=None)
-
-    def _answer(self, answer: Worker | Verdict | None) -> None:
-        if isinstance(answer, Worker):
-            self.act(answer)
 
     # -- threads --------------------------------------------------------------------------------------------------
 
@@ -198,18 +196,17 @@ class Crew:
             return True
 
     def _refuse(self, worker: Worker, task: Task | None, error: Exception) -> None:
-        taken_out = sizes.refused(self.state, worker, task)
-        if taken_out:
-            if not life.is_over():
-                raise RuntimeError(
-                    f"{error}: no worker of pool {self.name!r} is there, so the task was not queued"
-                ) from error
-            raise error
-        if self.state.closed is not None and not self.state.staff:  # nobody will come any more
-            closing = endings.close(self.state, SHUT_DOWN, drop="failed")
-            end_all(closing.dropped if isinstance(closing, Closing) else (), Closed(RuntimeError, str(error)))
-        elif not life.is_over():
+        stranded = sizes.refused(self.state, worker)
+        stranded = stranded if isinstance(stranded, list) else []
+        why = Closed(RuntimeError, str(error))
+        if not life.is_over():
+            why = Closed(RuntimeError, f"{error}: no worker of pool {self.name!r} is there, so the task was not queued")
             self.look_after(_RETRY_THREAD)
+        # Nobody is there to run them. The futures of others end so; who hands in *task* is told here.
+        end_all([each for each in stranded if each is not task], why)
+        if task in stranded:
+            raise RuntimeError(why.text) from error
+        if not stranded and not life.is_over():
             _LOGGER.warning(
                 "pool %r: the system refused a thread (%s); going on with %d for now, what waits stays queued. "
                 "Raise the limit on tasks (pids.max, ulimit -u) or lower max_workers.",
@@ -335,5 +332,5 @@ def _serve(crew: Crew, worker: Worker) -> None:
             outcome = task.run()
         except BaseException:  # a done-callback that raised more than an Exception, or a future somebody else ended
             _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
-            outcome = FAILED
+            outcome = task.outcome()
         # Kept until the next is there: let go by the state machine, its result might be finalized under the lock.

@@ -20,7 +20,7 @@ from cgexec._pool.here import here, on_event_loop
 from cgexec._pool.look import estimate
 from cgexec._pool.overdue import function_name
 from cgexec._pool.records import Ticket, Verdict, Worker
-from cgexec._pool.task import FAILED, Task
+from cgexec._pool.task import Task
 from cgexec._settings import Policy
 
 __all__ = ["PATIENCE", "Door"]
@@ -126,12 +126,12 @@ class Door:
         when_full = self.policy.when_full
         if when_full == "discard_oldest":
             return self._displace(task)
+        if when_full == "block" and here.state is self.state:  # a worker that waits for its own pool waits for itself
+            return self.settle(self.state.offer(task, over=True), task)
         if when_full == "raise" or on_event_loop():
             return self._refuse(task)
         if when_full in ("caller_runs", "discard"):
             return self._run_here(task) if when_full == "caller_runs" else self._discard(task)
-        if here.state is self.state:  # a worker that waits for its own pool waits for itself
-            return self.settle(self.state.offer(task, over=True), task)
         return self._block(task, self.policy.submit_timeout)
 
     def _refuse(self, task: Task) -> QueueFull:
@@ -167,14 +167,14 @@ class Door:
         answer = lines.begin_inline(self.state, task, monotonic())
         if answer is not None:
             return self.settle(answer, task)
-        self.crew.expect_end(task)
-        here.inline = (*here.inline, task)
-        outcome = FAILED
+        before = here.inline
         try:
-            outcome = task.run()
+            self.crew.expect_end(task)
+            here.inline = (*before, task)
+            task.run()
         finally:
-            here.inline = here.inline[:-1]
-            chores = lines.end_inline(self.state, task, monotonic(), outcome)
+            here.inline = before
+            chores = lines.end_inline(self.state, task, monotonic(), task.outcome())
             self.crew.call_all((), chores if isinstance(chores, list) else ())
         error = None if task.cancelled() else task.exception()
         # On the caller's own thread Ctrl-C is meant for the caller, too.

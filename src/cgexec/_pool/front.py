@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
 from time import monotonic
@@ -190,10 +190,18 @@ class Pool:
             self.crew.mend()
             raise
         if wait and done:
+            if threading.current_thread() not in self.crew.threads():  # one of ours cannot wait: join() says so below
+                self._wait_until_quiet(None)
             self._join(None)
 
+    def _wait_until_quiet(self, timeout: float | None) -> None:
+        """Wait until nothing is left, those included whose thread is just being started by their submitter."""
+        quiet = threading.Event()
+        if endings.when_quiet(self.state, quiet.set) is False:
+            quiet.wait(timeout)
+
     def _join(self, deadline: float | None) -> None:
-        """Wait for the threads, those that are started meanwhile for what waits included."""
+        """Wait for the threads, which are on their way out."""
         while threads := [thread for thread in self.crew.threads(leaving=True) if thread.is_alive()]:
             join(threads, deadline)
             if deadline is not None and monotonic() >= deadline:
@@ -202,21 +210,23 @@ class Pool:
 
     def drain(self, timeout: float | None) -> Leftovers:
         """Accept nothing more, wait that long, and return what is left."""
-        ours = any(task.home is self.state for task in here.inline)
-        if ours or threading.current_thread() in self.crew.threads():
-            raise RuntimeError("drain() was called by a worker of this pool and would wait for itself")
+        self._check_no_worker_drains()
         deadline = None if timeout is None else monotonic() + timeout
-        quiet = threading.Event()
         self.crew.close()
-        if endings.when_quiet(self.state, quiet.set) is False:
-            quiet.wait(timeout)
+        self._wait_until_quiet(timeout)
         leftovers = draining.collect(self.crew)
         if not leftovers:
             self._join(deadline)
         return leftovers
 
+    def _check_no_worker_drains(self) -> None:
+        ours = any(task.home is self.state for task in here.inline)
+        if ours or threading.current_thread() in self.crew.threads():
+            raise RuntimeError("drain() was called by a worker of this pool and would wait for itself")
+
     async def adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
         """Do the same without blocking the event loop."""
+        self._check_no_worker_drains()
         deadline = None if timeout is None else monotonic() + timeout
         quiet = loop.event()
         self.crew.close()
@@ -229,7 +239,7 @@ class Pool:
         return leftovers
 
     def stream(
-        self, fn: Callable[..., Any], calls: AsyncIterator[tuple[Any, ...]], ahead: int | None, ordered: bool,
+        self, fn: Callable[..., Any], calls: AsyncGenerator[tuple[Any, ...], None], ahead: int | None, ordered: bool,
         extra: Extra, make_loop: Callable[[], awaiting.Loop], keep: object,
     ) -> AsyncIterator[Any]:  # fmt: skip
         """Yield the results of the calls, running ahead by so many. *keep* lives as long as they come."""

@@ -32,38 +32,39 @@ def resize(
     return state.enter(part)
 
 
-def refused(state: Admission, worker: Worker, task: Task | None) -> bool | Verdict:
+def refused(state: Admission, worker: Worker) -> list[Task] | Verdict:
     """
-    Take back a worker whose thread the system refused. What waits is left to the others; if there is none, *task* is
-    taken out of the queue again.
-
-    Returns:
-        True if *task* was taken out, so that its submitter has to be told.
+    Take back a worker whose thread the system refused. What waits is left to the others; if there is none, all of it is
+    taken out and returned: nobody would come for it.
     """
 
-    def part() -> bool:
+    def part() -> list[Task]:
         state.dismiss(worker)
         if worker.called:
             worker.called = False
             state.coming -= 1
         state.thread_cap = max(1, len(state.staff))
         state.rebound()
-        if state.staff or task is None or task.place != WAITING:
-            return False
-        state.queue.remove(task)
-        task.place = GONE
-        return True
+        if state.staff:
+            return []
+        waiting = [task for task in state.queue if task.place == WAITING]
+        state.queue.clear()
+        state.corpses = 0
+        for task in waiting:
+            task.place = GONE
+        return waiting
 
     return state.enter(part)
 
 
-def lift_cap(state: Admission) -> Worker | Verdict | None:
-    """Try again to have as many threads as the limit allows; return whom to start."""
+def lift_cap(state: Admission) -> tuple[Worker | None, list[Chore]] | Verdict:
+    """Try again to have as many threads as the limit allows; return whom to start, and what else to do."""
 
-    def part() -> Worker | None:
+    def part() -> tuple[Worker | None, list[Chore]]:
         state.thread_cap = None
         state.rebound()
-        return state.summon()
+        chores = state.grant() or []
+        return state.summon(), chores
 
     return state.enter(part)
 

@@ -88,6 +88,13 @@ class Task(Future[Any]):  # the result is whatever the callable returns
         self.set_result(result)
         return COMPLETED
 
+    def outcome(self) -> int:
+        """Return how the run ended, by what the future holds."""
+        error = self.exception() if self.done() and not self.cancelled() else None
+        if self.cancelled() or (self.stop and isinstance(error, TaskCancelled)):
+            return CANCELLED
+        return COMPLETED if self.done() and error is None else FAILED
+
     def drop_call(self) -> None:
         """Let go of the function and its arguments; whoever keeps the future should not keep them."""
         self.fn = None
