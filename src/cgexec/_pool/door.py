@@ -164,11 +164,11 @@ class Door:
         return None
 
     def _run_here(self, task: Task) -> BaseException | None:
-        answer = lines.begin_inline(self.state, task, monotonic())
-        if answer is not None:
-            return self.settle(answer, task)
         before = here.inline
         try:
+            answer = lines.begin_inline(self.state, task, monotonic())
+            if answer is not None:
+                return self.settle(answer, task)
             self.crew.expect_end(task)
             here.inline = (*before, task)
             task.run()

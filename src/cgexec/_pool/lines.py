@@ -128,8 +128,10 @@ def end_inline(state: Admission, task: Task, now: float, outcome: int) -> list[C
     """Count the end of a task that its submitter ran; return what is to be done."""
 
     def part() -> list[Chore]:
+        if task not in state.inline:  # it never began, or this is a child process
+            return []
         state.tally.ran_in_caller += 1
-        state.tally.task_seconds += now - state.inline.pop(task, now)  # a child process has none of them
+        state.tally.task_seconds += now - state.inline.pop(task)
         state.tally.count(outcome)
         return state.take_quiet()
 
