@@ -17,7 +17,7 @@ LAYERS = [
     {"_snapshot"},
     {"_limits", "_usage"},
     {"_workload"},
-    {"_sizing"},
+    {"_sizing", "_memory."},
     {"_explain", "_advice"},
     {"_recommend"},
     {"_errors", "_leftovers", "_settings"},
@@ -29,16 +29,23 @@ LAYERS = [
     {"__main__"},
 ]
 INSIDE = {
-    "_kernel.": [{"parse", "locate"}, {"files"}, {"windows"}, {"levels", "host"}, {"__init__"}],
+    "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
+    "_memory.": [
+        {"functions", "footprints", "siblings"},
+        {"gauge"},
+        {"planner", "relief"},
+        {"__init__"},
+    ],
     "_pool.": [
         {"task"},
         {"records"},
         {"guard"},
         {"admission"},
-        {"lines", "sizes", "endings", "here", "look"},
+        {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"life", "overdue", "mapping"},
-        {"ticker"},
+        {"ticker", "reports"},
         {"crew"},
+        {"watch"},
         {"door", "draining", "stock_names"},
         {"awaiting"},
         {"front"},
@@ -126,7 +133,7 @@ def test_optional_packages_are_not_imported_at_module_level():
 def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():
     for path in ROOT.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert ("os.open(" in text) <= (module_name(path) in ("_kernel.files", "_cli.main")), path
+        assert ("os.open(" in text) <= (module_name(path) in ("_kernel.files", "_kernel.kept", "_cli.main")), path
         assert ("sys.platform" in text) <= (module_name(path) == "_kernel.host"), path
 
 

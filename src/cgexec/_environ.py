@@ -157,6 +157,9 @@ def parse_processes(value: object, *, name: str) -> int:
     raise ValueError(f"{name}={value!r}: expected a whole number of processes, at least 1")
 
 
+NOT_TOLD = "one process"
+
+
 def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
     """
     Return how many processes share the container, and who says so: ``CGEXEC_PROCESSES``, ``WEB_CONCURRENCY``, else 1.
@@ -178,7 +181,7 @@ def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
             value = _variable(environ, name, parse, "4")
         except ValueError:  # another program's variable: its own business
             value = None
-    return (1, "one process") if value is None else (value, name)
+    return (1, NOT_TOLD) if value is None else (value, name)
 
 
 def told_workers(environ: Mapping[str, str], name: str) -> int | None:

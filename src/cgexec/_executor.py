@@ -25,6 +25,7 @@ from cgexec._pool.stock_names import StockNames
 from cgexec._pool.task import Extra, Task
 from cgexec._settings import WhenFull, check_seconds, check_workers, settings
 from cgexec._usage import Usage
+from cgexec._workload import parse_memory
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -63,6 +64,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         min_workers: idle threads that stay. Default: what the requests cover, at least 1.
         idle_timeout: seconds after which an idle thread ends; None is never. Default: 60 with ``max_workers=None``,
             never with a number.
+        memory_guard: hold tasks back while memory does not suffice for them, by the container's limit and what is in
+            use: `memory_per_task` or ``options(memory=)`` each, else what is learned of their function. The last task
+            is never shut out. Without a limit nothing is held. See docs/explanation/memory.md.
         copy_context: run each task in a copy of the submitter's context variables. Default: what the standard pool of
             this Python does. `run` and `stream` always do.
         memory_per_task, io_ratio, cpu_per_task, releases_gil, processes, kind, reserve, basis, limits, usage: see
@@ -92,6 +96,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         max_wait: float | None = None,
         min_workers: int | None = None,
         idle_timeout: float | EllipsisType | None = ...,
+        memory_guard: bool = True,
         copy_context: bool | None = None,
         memory_per_task: str | float | None = None,
         io_ratio: float | None = None,
@@ -129,6 +134,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             min_workers=min_workers,
             idle_timeout=idle_timeout,
             copy_context=copy_context,
+            memory_guard=memory_guard,
             told=told,
         )
         if kept.mode == "off":
@@ -261,11 +267,19 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             return _off.stream(self, fn, calls, ahead, ordered, awaiting.AsyncioLoop)
         return self._pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
 
-    def options(self, *, queue_timeout: float | None = None, run_timeout: float | None = None) -> Options:
+    def options(
+        self,
+        *,
+        memory: str | float | None = None,
+        queue_timeout: float | None = None,
+        run_timeout: float | None = None,
+    ) -> Options:
         """
-        Return a light view of the pool whose `submit`, `map`, `run` and `stream` have these time-outs, in seconds.
+        Return a light view of the pool whose `submit`, `map`, `run` and `stream` are called with these.
 
         Args:
+            memory: the most that such a task holds, in bytes or as a quantity (``"200Mi"``). Default: what the pool was
+                told, else what is learned of the function.
             queue_timeout: a task that has waited so long for a worker is dropped: its future raises TimeoutError.
             run_timeout: a task that runs longer is counted in ``stats().overdue`` and logged once, with its stack. It
                 goes
@@ -276,6 +290,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             Extra(
                 queue_timeout=check_seconds("queue_timeout", queue_timeout, least=0),
                 run_timeout=check_seconds("run_timeout", run_timeout, least=0),
+                memory=None if memory is None else parse_memory("memory", memory),
             ),
         )
 

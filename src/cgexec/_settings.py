@@ -3,15 +3,17 @@
 import math
 import os
 from collections.abc import Mapping
+from fractions import Fraction
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_args
 
-from cgexec._environ import told_mode, told_workers
+from cgexec._environ import NOT_TOLD, told_mode, told_workers
 from cgexec._recommend import Recommendation, gil_enabled, recommend
 from cgexec._sizing import QUEUE_LEAST, QUEUE_PER_WORKER
-from cgexec._workload import workload
+from cgexec._workload import Workload, workload
 
 __all__ = [
+    "Care",
     "Mode",
     "Policy",
     "Settings",
@@ -49,6 +51,25 @@ class Size(NamedTuple):
     forced: bool = False  # by whoever runs the service: no argument and no call changes it
 
 
+class Care(NamedTuple):
+    """
+    How a pool minds memory.
+
+    Attributes:
+        guard: whether what starts is bounded by it.
+        needs: what each task is said to need, in bytes; None to learn it.
+        reserve: what stays free, a share of the limit (a Fraction) or bytes; None is the default.
+        processes: how many share the container; None to count those that are seen.
+        observe: nothing is held, only counted.
+    """
+
+    guard: bool = False
+    needs: int | None = None
+    reserve: Fraction | int | None = None
+    processes: int | None = None
+    observe: bool = False
+
+
 class Settings(NamedTuple):
     """What a pool keeps to."""
 
@@ -61,6 +82,7 @@ class Settings(NamedTuple):
     policy: Policy
     copy_context: bool
     would: int | None  # the limit that would hold if the pool did more than observe
+    care: Care
 
 
 def settings(
@@ -74,6 +96,7 @@ def settings(
     min_workers: int | None,
     idle_timeout: float | EllipsisType | None,  # Ellipsis: not given
     copy_context: bool | None,
+    memory_guard: bool,
     told: Mapping[str, Any],  # the arguments of recommend()
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
@@ -113,7 +136,24 @@ def settings(
         policy=policy,
         copy_context=bool(copy_context),
         would=size.limit if mode == "observe" else None,
+        care=_care(memory_guard, told, mode, environ),
     )
+
+
+def _care(guard: bool, told: Mapping[str, Any], mode: Mode, environ: Mapping[str, str]) -> Care:
+    work = _workload(told, environ)
+    return Care(
+        guard=bool(guard),
+        needs=work.memory_per_task,
+        reserve=work.reserve,
+        processes=None if work.processes_source == NOT_TOLD else work.processes,
+        observe=mode == "observe",
+    )
+
+
+def _workload(told: Mapping[str, Any], environ: Mapping[str, str]) -> Workload:
+    without_facts = {name: value for name, value in told.items() if name not in ("limits", "usage")}
+    return workload(**without_facts, gil=gil_enabled(), environ=environ)
 
 
 def _size(max_workers: int | None, told: Mapping[str, Any], environ: Mapping[str, str]) -> Size:
@@ -123,8 +163,7 @@ def _size(max_workers: int | None, told: Mapping[str, Any], environ: Mapping[str
     forced = told_workers(environ, "CGEXEC_FORCE_MAX_WORKERS")
     default = told_workers(environ, "CGEXEC_MAX_WORKERS")
     # Nonsense is refused even where the number is fixed: nobody should find out in the pod without the override.
-    without_facts = {name: value for name, value in told.items() if name not in ("limits", "usage")}
-    workload(**without_facts, gil=gil_enabled(), environ=environ)
+    _workload(told, environ)
     if forced is not None:
         return Size(forced, f"CGEXEC_FORCE_MAX_WORKERS={forced}", forced=True)
     if max_workers is not None:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from cgexec._environ import parse_processes, parse_reserve, told_processes, told_reserve
 from cgexec._quantity import parse_bytes, parse_exact
 
-__all__ = ["Basis", "Kind", "Workload", "workload"]
+__all__ = ["Basis", "Kind", "Workload", "parse_memory", "workload"]
 
 Kind = Literal["thread", "process"]
 Basis = Literal["limit", "now", "request"]
@@ -74,9 +74,7 @@ def workload(
     )
     return Workload(
         io_ratio=_io_ratio(io_ratio, cpu_per_task),
-        memory_per_task=None
-        if memory_per_task is None
-        else parse_bytes(memory_per_task, name="memory_per_task", least=_LEAST_PER_TASK),
+        memory_per_task=None if memory_per_task is None else parse_memory("memory_per_task", memory_per_task),
         releases_gil=releases_gil,
         gil=gil,
         processes=count,
@@ -85,6 +83,16 @@ def workload(
         reserve=told_reserve(environ) if reserve is None else parse_reserve(reserve, name="reserve"),
         basis="now" if basis == "now" else "request" if basis == "request" else "limit",
     )
+
+
+def parse_memory(name: str, value: str | float) -> int:
+    """
+    Return what a task needs, in bytes.
+
+    Raises:
+        ValueError: it is no quantity, or so little that its suffix must be missing.
+    """
+    return parse_bytes(value, name=name, least=_LEAST_PER_TASK)
 
 
 def _io_ratio(io_ratio: float | None, cpu_per_task: float | None) -> Fraction | None:

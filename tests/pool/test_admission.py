@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cgexec._pool import endings, lines, sizes
+from cgexec._pool import endings, lines, mending, sizes
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Closed, Ticket, Verdict, Worker
 from cgexec._pool.task import CANCELLED, COMPLETED, FAILED, GONE
@@ -319,7 +319,7 @@ def test_what_an_exception_left_half_done_is_counted_again():
 
     with pytest.raises(KeyboardInterrupt):
         state.enter(torn)
-    lost = state.mend(starter=-1)
+    lost = mending.mend(state, starter=-1)
     assert lost == [worker]  # neither parked nor running: it has to be woken
     assert state.running == 0
     assert state.next(worker, 2.0, 0) is Verdict.PARK
@@ -344,7 +344,7 @@ def test_a_forked_child_has_a_closed_pool_with_nothing_in_it():
     hired(state)
     state.offer(task(state))
     lines.line_up(state, task(state), Ticket())
-    state.after_fork(SHUT, None)
+    mending.after_fork(state, SHUT, None)
     assert (state.running, state.waiting(), len(state.line), len(state.staff)) == (0, 0, 0, 0)
     assert state.offer(task(state)) is Verdict.CLOSED
     assert state.is_quiet()

@@ -18,9 +18,12 @@ Invariants
    task itself moves into the queue, not a permission that an interrupted submitter could lose.
 7. A running task's permit is given back once, when its worker asks for the next.
 8. Whenever the lock is free, a worker is running a task, parked, or called (on its way): one of the three.
+9. While memory bounds what starts, no task is started beyond the budget that the last look at memory gave, but for one
+   at a time where that look said so; and what waits meanwhile keeps at least one worker parked for it.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from time import sleep
@@ -40,6 +43,10 @@ _FULL, _CLOSED, _NESTED, _PARK, _LEAVE = Verdict.FULL, Verdict.CLOSED, Verdict.N
 _CORPSES = 64
 
 
+def _nothing(_: Task) -> float:
+    return 0.0
+
+
 class Admission(Guarded):
     """
     Accepts tasks, hands them to workers, keeps to the limits. Any thread may call any method; each is short and blocks
@@ -49,9 +56,9 @@ class Admission(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "change", "closed", "coming", "corpses", "crowded", "expiring", "extra", "inline", "least",
-        "limit", "line", "parked", "places", "queue", "quiet", "reach", "running", "staff", "tally", "thread_cap",
-        "ticking",
+        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "expiring",
+        "extra", "held", "held_since", "inline", "least", "limit", "line", "needs", "observe", "parked", "places",
+        "price", "queue", "quiet", "reach", "running", "shut", "spare", "staff", "tally", "thread_cap", "ticking",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -76,6 +83,16 @@ class Admission(Guarded):
         self.parked: list[Worker] = []  # the last in is called first, so that the others grow old and retire
         self.coming = 0  # workers called
         self.quiet: list[Chore] = []  # to be done once a closed pool has nothing left
+        # Memory; see `_pool.holding` and `_pool.watch`.
+        self.bounded = False  # memory bounds what starts
+        self.budget = 0.0  # bytes that tasks may be started for until the next look
+        self.spare = False  # one task may start whatever it needs
+        self.shut = False  # the gate is closed: accept less, too
+        self.held = False  # what waits is held back, though a worker could take it
+        self.held_since: float | None = None
+        self.observe = False  # what would be held is only counted
+        self.needs: int | None = None  # bytes that each task is said to need
+        self.price: Callable[[Task], float] = _nothing  # bytes that a task counts with; pure
         self.allowed = limit
         self.crowded = False  # more workers than allowed: the next that asks leaves
         self._bound = limit + places
@@ -105,14 +122,16 @@ class Admission(Guarded):
                         answer = _CLOSED
                     elif full and not over:
                         answer = _FULL
-                    elif self.parked and not queue and not self.coming:
+                    elif self.parked and not queue and not self.coming and (not self.bounded or self.affords(task)):
                         answer = self._hand(task)
                     else:
                         task.place = WAITING
                         queue.append(task)  # from here on it is accepted
                         if full:
                             self.tally.over_bound += 1
-                        if self.parked:
+                        if self.held:  # whoever looks at memory next calls
+                            pass
+                        elif self.parked:
                             if not self.coming:
                                 answer = self.call()
                         elif len(self.staff) < self.allowed:
@@ -171,6 +190,10 @@ class Admission(Guarded):
                         self.corpses -= 1
                         self._notes.append(task.drop_call)  # so that it is let go without the lock
                         continue
+                    if self.bounded and not self.affords(task):
+                        queue.appendleft(task)
+                        answer = self._hold(worker, now)
+                        break
                     task.place = RUNNING
                     worker.task = answer = task
                     worker.since = now
@@ -204,9 +227,36 @@ class Admission(Guarded):
         self.running += 1
         return worker
 
+    def affords(self, task: Task) -> bool:
+        """Return whether the task may start as far as memory goes, and take what it needs from the budget."""
+        price = self.price(task)
+        if price <= self.budget:
+            self.budget -= price
+            self.held_since = None
+        elif self.spare:  # what else waits is held on
+            self.spare = False
+            self.budget = min(self.budget, 0.0)
+        elif self.observe:
+            self.tally.would_hold += 1
+        else:
+            return False
+        self.held = False
+        return True
+
+    def _hold(self, worker: Worker, now: float) -> Verdict:
+        """Answer a worker for whose task memory does not suffice: LOOK at it, or if it has done so, PARK."""
+        if not worker.looked:
+            worker.looked = worker.called = True
+            self.coming += 1
+            return Verdict.LOOK
+        worker.looked = False
+        self.held = True
+        self.held_since = now if self.held_since is None else self.held_since
+        return self._rest(worker)
+
     def _rest(self, worker: Worker) -> Verdict:
         """Park the worker, or let it go if it is not needed any more."""
-        if not self.crowded and self.closed is None:
+        if not self.crowded and (self.closed is None or self.held):
             self.parked.append(worker)
             worker.parked = True
             return _PARK
@@ -254,6 +304,8 @@ class Admission(Guarded):
 
     def is_full(self) -> bool:
         """Return whether a newcomer has to wait for a place."""
+        if self.shut:  # the arguments of what waits are memory, too
+            return self.waiting() > self.running or self.waiting() >= self.places
         free = self.allowed - self.running
         return self.waiting() >= self.places + (max(0, free))
 
@@ -275,7 +327,7 @@ class Admission(Guarded):
         One is woken at a time, and wakes the next when it has its task: under load the one on its way finds the work of
         all. A new one is started for each task that nobody is coming for, as the stock pool does.
         """
-        if self.waiting() <= (0 if self.parked else self.coming):
+        if self.held or self.waiting() <= (0 if self.parked else self.coming):
             return None
         if self.parked:
             return None if self.coming else self.call()
@@ -314,7 +366,7 @@ class Admission(Guarded):
         allowed = self.limit if self.thread_cap is None else min(self.limit, self.thread_cap)
         self.allowed = allowed + self.extra
         self.crowded = len(self.staff) > self.allowed
-        self._bound = self.allowed + self.places
+        self._bound = 0 if self.shut else self.allowed + self.places
 
     def bury(self, task: Task) -> None:
         """Mark a waiting task as gone; its entry leaves the queue later, or with all others once they are many."""
@@ -344,34 +396,3 @@ class Admission(Guarded):
         self.parked = [worker for worker in self.parked if worker.parked]
         self.parked += [worker for worker in self.staff if worker.parked and worker not in self.parked]
         self.rebound()
-
-    def after_fork(self, why: Closed, forker: Worker | None) -> None:
-        """
-        Be a closed pool with nothing in it but the worker that forked, if one did: the child process has no other of
-        the threads. The lock may have been another's.
-        """
-        self._free_lock()
-        self.closed = why
-        for task in (*self.queue, *self.line):  # the parent's
-            task.place = GONE
-        self.queue, self.line, self.inline, self.expiring = deque(), OrderedDict(), {}, {}
-        self.staff = set() if forker is None else {forker}
-        self.quiet = []
-        self.recount()
-
-    def mend(self, starter: int) -> list[Worker] | Verdict:
-        """
-        Count again after thread *starter* was interrupted, and return the workers that it may have left uncalled.
-
-        One of them may be woken twice then, which does no harm: it asks, and is parked again.
-        """
-
-        def recount() -> list[Worker]:
-            self.recount()
-            lost = [
-                each for each in self.staff if each.handed or (each.called and (each.thread or each.starter == starter))
-            ]
-            more = self.summon()
-            return lost if more is None else [*lost, more]
-
-        return self.enter(recount)

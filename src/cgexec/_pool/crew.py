@@ -7,18 +7,20 @@ Everything here is told what to do by the state machine, and does it without the
 
 import heapq
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures.thread import BrokenThreadPool
 from functools import partial
-from time import monotonic, thread_time
-from typing import Any
+from time import monotonic, sleep, thread_time
+from typing import Any, Protocol
 
-from cgexec._pool import endings, life, overdue, sizes, ticker
+from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
 from cgexec._pool.task import Task
+from cgexec._settings import Care
 
 __all__ = ["SHUT_DOWN", "Crew", "do_all", "end_all"]
 
@@ -32,8 +34,30 @@ _BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool
 _CPU_EVERY = 0.1
 # How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.
 _LOOK_AGAIN = 1.0
+_LOOK_AT_EXIT = 0.02
 # After the system refused a thread, seconds until another is tried.
 _RETRY_THREAD = 1.0
+
+
+class Watching(Protocol):
+    """Who looks at memory; *due* is when to do so, in monotonic seconds."""
+
+    due: float
+
+    def look(self, asking: Worker | None = None) -> None:
+        """Look, and call whoever may start now."""
+
+
+class _Nobody:
+    """The watch of a pool that does not mind memory."""
+
+    due = math.inf
+
+    def look(self, asking: Worker | None = None) -> None:
+        """Have seen nothing."""
+
+
+_NOBODY = _Nobody()
 
 
 class Crew:
@@ -56,6 +80,8 @@ class Crew:
         self.state = state
         self.name = name
         self.idle_timeout = idle_timeout
+        self.watch: Watching = _NOBODY  # who looks at memory for it
+        self.care = Care()
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = initargs
@@ -95,7 +121,7 @@ class Crew:
             raise
 
     def _mend(self) -> None:
-        workers = self.state.mend(threading.get_ident())
+        workers = mending.mend(self.state, threading.get_ident())
         if isinstance(workers, list):
             self.call_all(workers)
         if self.state.thread_cap is not None:
@@ -129,7 +155,7 @@ class Crew:
     def after_fork(self) -> None:
         """Be closed for good: the threads are the parent's, and so is whatever waits and runs."""
         forker = here.worker if here.state is self.state else None  # a task of ours that forked goes on in the child
-        self.state.after_fork(Closed(RuntimeError, life.FORKED, final=True), forker)
+        mending.after_fork(self.state, Closed(RuntimeError, life.FORKED, final=True), forker)
         self._lock = threading.RLock()
         self._threads, self._leaving = {}, []
 
@@ -248,6 +274,21 @@ class Crew:
             timeout = max(timeout, _LOOK_AGAIN)
         return True
 
+    def look_and_ask(self, worker: Worker) -> Task | Verdict:
+        """
+        Look at memory, as it did not suffice, and ask once more; a second refusal stands until others look.
+
+        When the interpreter is ending nobody else does, as the ticker has been stopped: then one looks again oneself.
+        """
+        while True:
+            self.watch.look()
+            answer = self.state.next(worker, monotonic(), 0)
+            worker.looked = False
+            if answer is not Verdict.PARK or not self.state.held or not life.is_over():
+                return answer
+            sleep(_LOOK_AT_EXIT)
+            worker.looked = True
+
     def lose(self, worker: Worker, error: BaseException | None = None) -> None:
         """Go on without a worker whose thread ends by an error that is none of a task's."""
         task, successor, chores = sizes.lost(self.state, worker)
@@ -300,6 +341,7 @@ def _work(crew: Crew, worker: Worker) -> None:
 
 def _serve(crew: Crew, worker: Worker) -> None:
     ask, wait, idle_timeout, park = crew.state.next, worker.wake.acquire, crew.idle_timeout, Verdict.PARK
+    watch, look = crew.watch, Verdict.LOOK
     outcome = 0
     cpu_due = 0.0
     while True:
@@ -307,7 +349,11 @@ def _serve(crew: Crew, worker: Worker) -> None:
         if now >= cpu_due:
             cpu_due = now + _CPU_EVERY
             worker.cpu_seconds = thread_time()
-        task: Any = ask(worker, now, outcome)  # a task, PARK or LEAVE: told apart by hand, below
+        if now >= watch.due:
+            watch.look(worker)
+        task: Any = ask(worker, now, outcome)  # a task, LOOK, PARK or LEAVE: told apart by hand, below
+        if task is look:
+            task = crew.look_and_ask(worker)
         if worker.errand is not None:
             errand, worker.errand = worker.errand, None
             crew.act(errand)

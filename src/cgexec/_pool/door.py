@@ -140,9 +140,16 @@ class Door:
             if on_event_loop()
             else 'when_full="block" waits for a place, submit_timeout= for so long, queue_size= gives more'
         )
-        return self._full(
-            "queue", f"queue is full: {self._counts()}; {way_out}", estimate(self.state, task.since).place
-        )
+        what = "memory is short, and more waits than runs" if self.state.shut else "queue is full"
+        return self._full(self._reason(), f"{what}: {self._counts()}; {way_out}", self._when_free(task.since))
+
+    def _reason(self) -> Reason:
+        return "memory" if self.state.shut else "queue"
+
+    def _when_free(self, now: float) -> float | None:
+        """Return in how many seconds a place may be free."""
+        place = estimate(self.state, now).place
+        return max(place or 0.0, _LATER) if self.state.shut else place
 
     def _full(self, reason: Reason, text: str, retry_after: float | None) -> QueueFull:
         lines.reject(self.state, reason)
@@ -150,7 +157,7 @@ class Door:
 
     def _still_full(self) -> QueueFull:
         text = f"queue is still full after submit_timeout={self.policy.submit_timeout:g} s: {self._counts()}"
-        return self._full("queue", text, estimate(self.state, monotonic()).place)
+        return self._full(self._reason(), text, self._when_free(monotonic()))
 
     def _displace(self, task: Task) -> BaseException | None:
         answer, oldest = lines.displace(self.state, task)

@@ -20,6 +20,8 @@ from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
 from cgexec._pool.task import Extra, Task
+from cgexec._pool.watch import watch
+from cgexec._quantity import format_bytes
 from cgexec._settings import Settings, default_places
 
 __all__ = ["Pool", "join"]
@@ -48,6 +50,10 @@ class Pool:
         self.state = Admission(limit, _places(kept, limit), least=kept.least)
         self.crew = Crew(self.state, name, prefix, initializer, initargs, kept.idle_timeout)
         self.door = Door(self.state, self.crew, kept.policy)
+        if kept.care.guard:
+            self.state.needs, self.state.observe = kept.care.needs, kept.care.observe
+            self.crew.care, self.crew.watch = kept.care, watch()
+            watch().add(self.crew)
         if kept.would is not None:
             _LOGGER.info(
                 "pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g places",
@@ -133,6 +139,10 @@ class Pool:
             numbers["queue_size"] = math.inf
             would["limit"] = self.kept.would
         function = None if longest is None else function_name(longest)
+        if numbers.pop("would_hold"):
+            would["held"] = self.state.tally.would_hold
+        if self.kept.care.guard:
+            numbers.update(watch().view())
         return Stats(self.name, self.kept.mode, longest_running_function=function, would=would, **numbers)
 
     def explain(self) -> str:
@@ -145,6 +155,10 @@ class Pool:
             lines.append(f"  {seen.limit} for now: the system refused a thread, or nothing has ended for long")
         places = "no bound" if seen.queue_size == math.inf else f"{seen.queue_size:g} places"
         lines.append(f"  {seen.running} running, {seen.idle} idle, {seen.waiting} waiting ({places})")
+        if seen.memory_used is not None and seen.memory_limit is not None:
+            used, most = format_bytes(seen.memory_used), format_bytes(seen.memory_limit)
+            held = "" if seen.held_for is None else f"; what waits has been held back for {seen.held_for:.3g} s by it"
+            lines.append(f"  memory: {used} of {most} in use{held}")
         if change is not None:
             lines.append(f"  last change: {change.old} -> {change.new}, {change.why}, {change.seconds_ago:.3g} s ago")
         if kept.would is not None:

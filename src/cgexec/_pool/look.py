@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cgexec._memory.footprints import Learned
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Change, Verdict
 from cgexec._pool.task import GONE, Task
 
 __all__ = ["Estimate", "Sight", "SizeChange", "Stats", "estimate", "look"]
+
+# Held back for so long, in seconds, a pool is not healthy.
+UNHEALTHY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,21 @@ class Stats:
         cpu_seconds: CPU time of the workers, all together. Sampled: what a running task used since it started, or in
             the last tenth of a second, may be missing.
         last_change: the last change of the size, and why.
+        held_for: how long what waits has been held back by memory; None if it is not.
+        held_seconds: how long that was so, all together, as far as it was looked at.
+        healthy: False while tasks have been held back for more than a minute: something keeps the memory that they
+            need, and a restart may be the way out. For a readiness probe.
+        memory_used: of the container, what reclaim cannot give back, in bytes, at the last look; None before the first
+            task, without a limit, and with ``memory_guard=False``.
+        memory_limit: what it is held against: the tightest ``memory.max`` or ``memory.high``, or CGEXEC_MEMORY.
+        footprints: by function, what a call is counted with, from how many calls, and how sure that is. Of the whole
+            process, as is all that follows.
+        reliefs: how often memory was asked back (``gc.collect()``, ``malloc_trim``) before tasks were held on.
+        relieved_bytes: what that gave back, all together.
+        oom_kills: processes that the kernel has killed for this container's memory limit.
         closed: why nothing is accepted any more.
         would: with CGEXEC_MODE=observe what would have happened: the size (``"limit"``), and how often a submit would
-            have been ``"blocked"``, ``"rejected"``, ``"discarded"`` or ``"ran_in_caller"``.
+            have been ``"blocked"``, ``"rejected"``, ``"discarded"`` or ``"ran_in_caller"``, and a start ``"held"``.
     """
 
     name: str
@@ -85,6 +101,15 @@ class Stats:
     task_seconds: float = 0.0
     cpu_seconds: float = 0.0
     last_change: SizeChange | None = None
+    held_for: float | None = None
+    held_seconds: float = 0.0
+    healthy: bool = True
+    memory_used: int | None = None
+    memory_limit: int | None = None
+    footprints: Mapping[str, Learned] = field(default_factory=dict, hash=False)
+    reliefs: int = 0
+    relieved_bytes: int = 0
+    oom_kills: int | None = None
     closed: str | None = None
     would: Mapping[str, int] = field(default_factory=dict, hash=False)
 
@@ -162,6 +187,10 @@ def _look(state: Admission, now: float) -> Sight:
         "estimated_wait": _estimate(state, now).wait,
         "task_seconds": tally.task_seconds,
         "cpu_seconds": tally.cpu_seconds + sum(worker.cpu_seconds for worker in state.staff),
+        "held_for": None if state.held_since is None else now - state.held_since,
+        "held_seconds": tally.held_seconds,
+        "healthy": state.held_since is None or now - state.held_since < UNHEALTHY_S,
+        "would_hold": tally.would_hold,
         "last_change": _change(state.change, now),
         "closed": None if state.closed is None else state.closed.text,
     }

@@ -19,6 +19,7 @@ class Verdict(Enum):
     FULL = "full"  # no place: the caller's policy decides
     CLOSED = "closed"  # no task is accepted any more
     TICK = "tick"  # accepted; somebody has to look again by time
+    LOOK = "look"  # memory does not suffice, as far as is known: look at it, and ask again
     PARK = "park"  # nothing to do: wait to be called
     LEAVE = "leave"  # this worker is not needed any more
     NESTED = "nested"  # this very thread is in a locked part already: leave a note with `Admission.later`
@@ -69,13 +70,14 @@ class Worker:
     """
 
     __slots__ = (
-        "called", "chores", "cpu_seconds", "errand", "handed", "ident", "number", "parked", "since",
+        "called", "chores", "cpu_seconds", "errand", "handed", "ident", "looked", "number", "parked", "since",
         "starter", "task", "thread", "wake",
     )  # fmt: skip
 
     def __init__(self, starter: int) -> None:
         self.called = True  # on its way: called or being started, and has not asked yet
         self.handed = False  # has got a task while it was parked, and has not seen it
+        self.looked = False  # at memory, before it asked again
         self.parked = False
         self.task: Task | None = None
         self.since = 0.0
@@ -95,8 +97,8 @@ class Tally:
 
     __slots__ = (
         "_roll_ended", "_roll_seconds", "_rolled", "blocked_seconds", "cancelled", "completed", "cpu_seconds",
-        "discarded", "ended_when_seen", "expired", "failed", "over_bound", "overdue", "ran_in_caller", "rejected",
-        "seen", "task_seconds",
+        "discarded", "ended_when_seen", "expired", "failed", "held_seconds", "over_bound", "overdue", "ran_in_caller",
+        "rejected", "seen", "task_seconds", "would_hold",
     )  # fmt: skip
 
     # So many tasks make a mean that replaces the one before. Chosen by hand.
@@ -105,6 +107,8 @@ class Tally:
     def __init__(self) -> None:
         self.completed = self.failed = self.cancelled = self.discarded = self.expired = 0
         self.overdue = self.over_bound = self.ran_in_caller = 0
+        self.would_hold = 0
+        self.held_seconds = 0.0  # without the hold that lasts
         self.rejected: dict[str, int] = {}
         self.task_seconds = self.cpu_seconds = self.blocked_seconds = 0.0
         self.ended_when_seen, self.seen = 0, 0.0  # the tasks that had ended when somebody looked, and the time of that

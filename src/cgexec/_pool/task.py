@@ -31,11 +31,12 @@ class TaskCancelled(CancelledError):
 
 
 class Extra(NamedTuple):
-    """What only some calls have; times in seconds, None is "without end"."""
+    """What only some calls have; times in seconds, None is "without end"; memory in bytes, None is the pool's word."""
 
     context: Context | None = None
     queue_timeout: float | None = None
     run_timeout: float | None = None
+    memory: int | None = None
 
 
 class Task(Future[Any]):  # the result is whatever the callable returns

@@ -1,0 +1,141 @@
+"""
+What a call of each function needs, learned from how use grows with the number running. Pure.
+
+Threads share one heap, so no call can be measured alone. What can be seen is the use above the floor (what is used
+when nothing runs) and how many calls run; their quotient is the share of a call. The greatest share of late is the
+estimate: it includes the moments in which the calls were at their largest together.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = ["ASSUMED", "Footprint", "Footprints", "Learned"]
+
+# With nothing known a call is taken to need so much, in bytes, until there is a sample; never more than a third of the
+# room, so that three start at once in a small container, too.
+ASSUMED = 64 << 20
+# A maximum is remembered for so many calls, and for as many again. Long enough to have met what comes one time in ten.
+_WINDOW = 50
+# Samples at which the confidence is one half.
+_HALF = 8
+# Functions remembered; a service has fewer. When there are more, all are forgotten but those that run.
+_MOST = 2000
+
+
+class Learned(NamedTuple):
+    """
+    What `Stats.footprints` shows of a function.
+
+    Attributes:
+        bytes: what one call is counted with, None while nothing is known.
+        samples: calls that have ended and were seen.
+        confidence: from 0 (nothing known) towards 1; one half after 8 samples.
+    """
+
+    bytes: int | None
+    samples: int
+    confidence: float
+
+
+class Footprint:
+    """What is known of one function. *share* is the greatest of late, in bytes."""
+
+    __slots__ = ("_before", "_fresh", "_largest", "_largest_before", "_now", "anchor", "name", "samples")
+
+    def __init__(self, anchor: object, name: str) -> None:
+        self.anchor = anchor  # kept, so that its id stays its own
+        self.name = name
+        self.samples = 0
+        self._now = self._before = 0.0
+        self._largest = self._largest_before = 0.0
+        self._fresh = 0
+
+    @property
+    def share(self) -> float:
+        """The estimate, in bytes."""
+        return max(self._now, self._before)
+
+    @property
+    def largest(self) -> float:
+        """The most that a single call seems to have held of late, in bytes."""
+        return max(self._largest, self._largest_before, self.share)
+
+    def see_one(self, size: float) -> None:
+        """Take in what one call alone seems to hold."""
+        self._largest = max(self._largest, size)
+
+    def see(self, share: float) -> None:
+        """Take in what a call seems to hold now."""
+        self._now = max(self._now, share)
+
+    def ended(self, count: int) -> None:
+        """Count calls that ended; old maxima are forgotten by their number."""
+        self.samples += count
+        self._fresh += count
+        if self._fresh >= _WINDOW:
+            self._fresh = 0
+            self._before, self._now = self._now, 0.0
+            self._largest_before, self._largest = self._largest, 0.0
+
+    def learned(self) -> Learned:
+        """Return it for people."""
+        known = self.samples > 0
+        return Learned(round(self.share) if known else None, self.samples, self.samples / (self.samples + _HALF))
+
+
+class Footprints:
+    """
+    The functions of this process. Changed by one thread at a time; `find` may be called by any, it is one look into a
+    dict.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[object, Footprint] = {}
+
+    def find(self, anchor: object) -> Footprint | None:
+        """Return what is known of the function; by identity, as code objects hash by all their content."""
+        return self._known.get(anchor if type(anchor) is str else id(anchor))
+
+    def get(self, anchor: object, name: str) -> Footprint:
+        """Return what is known of the function, new if nothing is."""
+        found = self.find(anchor)
+        if found is None:
+            if len(self._known) >= _MOST:
+                self._known = {}
+            found = self._known[anchor if type(anchor) is str else id(anchor)] = Footprint(anchor, name)
+        return found
+
+    def __iter__(self) -> Iterator[Footprint]:
+        return iter(list(self._known.values()))
+
+    def see(self, excess: float, counts: Mapping[Footprint, int]) -> None:
+        """Take in that so many calls hold *excess* bytes together: each as much as its weight says."""
+        for each, part in self._parts(excess, counts):
+            each.see(part)
+
+    def add(self, excess: float, counts: Mapping[Footprint, int]) -> None:
+        """Take in that so many calls hold so much more than they were known to."""
+        for each, part in self._parts(excess, counts):
+            each.see(each.share + part)
+
+    def _parts(self, excess: float, counts: Mapping[Footprint, int]) -> list[tuple[Footprint, float]]:
+        """
+        Divide bytes among calls by what each was taken to need so far.
+
+        A function that was never seen weighs as much as the mean of the others, so that it neither takes all of it nor
+        nothing.
+        """
+        calls = sum(counts.values())
+        if not calls:
+            return []
+        known = [each.share for each in counts if each.samples]
+        mean = sum(known) / len(known) if known else 0.0
+        # Never nothing: of several functions that were all small, any may be the one that grew.
+        least = max(1.0, excess / calls / 16)
+        weights = {each: max(least, each.share if each.samples else max(mean, each.share)) for each in counts}
+        whole = sum(weights[each] * count for each, count in counts.items())
+        return [(each, excess * weight / whole) for each, weight in weights.items()]
+
+    def learned(self) -> dict[str, Learned]:
+        """Return what is known, by name."""
+        return {each.name: each.learned() for each in self}

@@ -1,0 +1,142 @@
+"""
+The look at memory that is taken again and again: the container's use against its limits, and this process's own.
+
+A look costs some ten microseconds, since the descriptors stay open. Where the limits stand is looked up anew once a
+second: Kubernetes resizes pods in place, and a process can be moved to another cgroup.
+"""
+
+import os
+from typing import NamedTuple
+
+from cgexec._environ import read_environ
+from cgexec._kernel import levels, parse
+from cgexec._kernel.files import printable
+from cgexec._kernel.kept import KeptFiles
+from cgexec._kernel.locate import Chain, Place
+from cgexec._memory.siblings import count_like
+from cgexec._snapshot import locate_own
+
+__all__ = ["Gauge", "Own", "Reading"]
+
+_REFRESH_S = 1.0
+_STATUS = "/proc/self/status"
+_KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
+
+
+class Own(NamedTuple):
+    """What this process holds, in bytes: /proc/self/status. *data* is what RLIMIT_DATA counts."""
+
+    private: int  # RssAnon
+    shared: int  # RssShmem
+    resident: int
+    most_resident: int  # VmHWM: the most that `resident` ever was
+    data: int
+
+
+class Reading(NamedTuple):
+    """
+    Memory at one instant, in bytes, of the level with the least room.
+
+    *used* is what reclaim cannot give back; *limit* the least of ``memory.max`` and ``memory.high`` there, or what
+    CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as far as can be seen.
+    """
+
+    used: int
+    limit: int
+    source: str
+    own: Own | None
+    processes: int
+    oom_kills: int | None
+
+    @property
+    def room(self) -> int:
+        """What is left before the limit; negative above it."""
+        return self.limit - self.used
+
+
+class _Level(NamedTuple):
+    limit: int
+    place: Place | None  # None: the use of the process's own cgroup is taken
+    source: str
+
+
+class Gauge:
+    """Reads memory. Used by one thread at a time; never raises for anything a kernel file holds or refuses."""
+
+    def __init__(self) -> None:
+        self.files = KeptFiles()
+        self._due = 0.0
+        self._chain: Chain | None = None
+        self._levels: list[_Level] = []
+        self._processes = 1
+        self._kills: int | None = None
+
+    def read(self, now: float) -> Reading | None:
+        """Return memory as it is now, None where no limit is set or nothing can be read."""
+        if now >= self._due:
+            self._refresh()
+            self._due = now + _REFRESH_S
+        chain = self._chain
+        if not self._levels or chain is None:
+            return None
+        tightest: tuple[int, int, _Level] | None = None
+        seen: dict[Place, int] = {}
+        for level in self._levels:
+            place = level.place or chain.places[0]
+            used = seen.get(place)
+            if used is None:
+                use = levels.read_memory_use(self.files, chain.version, place)
+                if use is None:
+                    self._due = 0.0  # the cgroup may be another by now
+                    continue
+                used = seen[place] = use.unreclaimable
+            if tightest is None or level.limit - used < tightest[0]:
+                tightest = (level.limit - used, used, level)
+        if tightest is None:
+            return None
+        _, used, level = tightest
+        return Reading(used, level.limit, level.source, self.own(), self._processes, self._kills)
+
+    def own(self) -> Own | None:
+        """Return what this process holds, None where that cannot be read."""
+        text = self.files.text(_STATUS)
+        sizes = {} if text is None else parse.parse_kib_table(text, _KEYS)
+        if not {"VmRSS", "VmData"} <= sizes.keys():
+            return None
+        private = sizes.get("RssAnon", sizes["VmRSS"])  # older than Linux 4.5
+        resident = sizes["VmRSS"]
+        return Own(private, sizes.get("RssShmem", 0), resident, sizes.get("VmHWM", resident), sizes["VmData"])
+
+    def close(self) -> None:
+        """Let the descriptors go until the next look."""
+        self.files.close()
+        self._due = 0.0
+
+    def _refresh(self) -> None:
+        files = self.files
+        files.notes.clear()
+        self._levels = []
+        self._chain = chain = locate_own(files).chains.get("memory")
+        told = self._told()
+        if chain is None:
+            return
+        self._levels = [
+            _Level(level.binding, level.place, printable(level.file))
+            for level in levels.read_memory_levels(files, chain)
+            if level.binding is not None
+        ]
+        hidden = levels.read_hidden_limit(files, chain)
+        if hidden is not None and all(hidden.value < level.limit for level in self._levels):
+            self._levels.append(_Level(hidden.value, None, printable(hidden.file)))
+        if told is not None:  # it replaces the host's memory, and never a limit that the kernel kills for
+            self._levels.append(_Level(told, None, "CGEXEC_MEMORY"))
+        if self._levels:
+            events, _ = levels.read_memory_events(files, chain.version, chain.places[0])
+            self._kills = events.get("oom_kill")
+            self._processes = count_like(files, levels.read_processes(files, chain))
+
+    def _told(self) -> int | None:
+        try:
+            return read_environ(os.environ, {}).memory
+        except ValueError:  # said when the pool was made; meanwhile somebody changed the environment
+            return None

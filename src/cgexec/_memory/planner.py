@@ -1,0 +1,309 @@
+"""
+Whether one more task fits into memory. Pure: readings and times are handed in, bytes come out.
+
+Three things are kept free beside what is used: what started tasks have been promised and not yet taken; an allowance
+for a task unlike those seen so far, which shrinks as more are seen (the rule of succession: what never came in n
+trials comes next with a probability of about 1/n); and a margin that nothing is planned into.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import exp2, inf
+from typing import Generic, NamedTuple, TypeVar
+
+from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
+from cgexec._memory.gauge import Reading
+
+__all__ = ["Outlook", "Planner", "Running", "margin_of"]
+
+K = TypeVar("K")
+
+# What nothing is planned into, unless `reserve` says otherwise: a share of the limit and its least in bytes.
+MARGIN = 0.1
+LEAST_MARGIN = 24 << 20
+# The gate closes where the margin begins, and opens again this share of it below.
+_REOPEN = 0.3
+# A task unlike the others: so many times larger. The gauntlet's mixed workload has eight.
+_SURPRISE = 8
+# With nothing known, what a running task was promised halves in this time, in seconds, as long as use stays calm.
+_HALF_LIFE_S = 2.0
+# Use is calm if it did not grow by more than this share of the limit in that time.
+_CALM = 0.01
+# A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
+_YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
+# A given estimate is believed until what is seen exceeds it by this factor.
+_TOLERANCE = 1.2
+# So many calls are "of late".
+_LATE = 50
+
+
+class Running(NamedTuple):
+    """A task that runs. *given*: its estimate if somebody gave one, in bytes. *usual*: seconds that such take."""
+
+    ident: int
+    footprint: Footprint
+    since: float
+    given: int | None
+    usual: float | None
+
+
+class Outlook(NamedTuple):
+    """
+    What may be started, in bytes; -inf while the gate is closed. *promised*: to running tasks, and not taken yet.
+
+    *roomy*: so many tasks as could be asked for would fit, known or unknown. *surplus*: what is used and nobody
+    is known to need: memory that may come back.
+    """
+
+    available: float
+    closed: bool
+    roomy: bool
+    promised: int
+    surplus: float
+
+
+class _Started(NamedTuple):
+    used: float  # before it did
+    calm: float  # the calm clock then
+    look: int  # at which it was first seen
+
+
+def margin_of(limit: int, reserve: Fraction | int | None) -> int:
+    """Return what stays free below *limit*, in bytes."""
+    if reserve is None:
+        return max(int(limit * MARGIN), LEAST_MARGIN)
+    return int(limit * reserve) if isinstance(reserve, Fraction) else reserve
+
+
+class _Most(Generic[K]):
+    """The most of each (calls of a function that ran at once) during the last so many calls and as many before."""
+
+    def __init__(self) -> None:
+        self._now: dict[K, int] = {}
+        self._before: dict[K, int] = {}
+        self._ended = 0
+
+    def see(self, counts: dict[K, int]) -> None:
+        for each, count in counts.items():
+            self._now[each] = max(count, self._now.get(each, 0))
+
+    def ended(self, count: int, counts: dict[K, int], window: int) -> bool:
+        """Count calls that ended; True if the older half is forgotten now."""
+        self._ended += count
+        if self._ended < window:
+            return False
+        self._ended, self._before, self._now = 0, self._now, dict(counts)
+        return True
+
+    def most(self) -> dict[K, int]:
+        if not self._before:
+            return self._now
+        both = {**self._before, **self._now}
+        return {each: max(self._now.get(each, 0), self._before.get(each, 0)) for each in both}
+
+
+class Planner:
+    """What is known of memory in this process. Changed by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.footprints = Footprints()
+        self.closed = False
+        self.correction = 1.0  # by how much given estimates were too small
+        self.reading: Reading | None = None
+        self.margin = LEAST_MARGIN
+        self._floor = inf
+        self._source = ""
+        self._most_resident = 0
+        self._started: dict[int, _Started] = {}
+        self._used = inf
+        self._looks = 0
+        self._high = 0.0  # the most above the floor of late
+        self._recent: _Most[Footprint] = _Most()
+        self._of_late: _Most[Footprint] = _Most()
+        self._promised: _Most[str] = _Most()  # bytes, by given estimates
+        self._calm = 0.0
+        self._calm_from = -inf
+        self._looked = 0.0
+
+    @property
+    def plan(self) -> int:
+        """How far memory is planned to be used."""
+        return 0 if self.reading is None else self.reading.limit - self.margin
+
+    @property
+    def assumed(self) -> float:
+        """What a task is taken to need with nothing known."""
+        return max(1.0, min(ASSUMED, (self.plan - min(self._floor, self.plan)) / 3))
+
+    def price(self, footprint: Footprint | None, given: int | None) -> float:
+        """Return what a task is counted with when it starts."""
+        if given is not None:
+            return given * self.correction
+        if footprint is None or not footprint.samples:
+            return self.assumed
+        return footprint.share + self._unlike(footprint)
+
+    def look(
+        self, reading: Reading, running: Sequence[Running], ended: int, wanted: int, margin: int, now: float
+    ) -> Outlook:
+        """
+        Take in what is seen and return what may be started.
+
+        Args:
+            reading: memory now.
+            running: the tasks that run now.
+            ended: how many have ended since the last look.
+            wanted: the most tasks that could be running, were memory no concern.
+            margin: see `margin_of`.
+            now: a monotonic time in seconds.
+        """
+        self.reading, self.margin = reading, margin
+        used = self._measure(reading, now)
+        self._follow(used, running)
+        self._learn(reading, used, running, ended)
+        self._gate(reading)
+        promises = {each.ident: self._promise(each) for each in running}
+        whole = sum(promises.values())
+        unseen = max(0.0, whole - max(0.0, used - self._floor), self._unseen_of_the_young(promises, running, used, now))
+        surprise = self._surprise(running)
+        processes = max(1, reading.processes)
+        slack = (self.plan - reading.used) / processes
+        available = slack - unseen - surprise
+        dearest = max([self.assumed, *(each.footprint.share * _SURPRISE for each in running)])
+        roomy = not self.closed and available > wanted * dearest
+        return Outlook(
+            -inf if self.closed else available, self.closed, roomy, round(unseen), used - self._floor - whole
+        )
+
+    # -- what is measured -------------------------------------------------------------------------------------------
+
+    def _measure(self, reading: Reading, now: float) -> float:
+        """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
+        used = float(reading.used)
+        if reading.processes > 1 and reading.own is not None:
+            used = float(reading.own.private + reading.own.shared)
+        source = f"{reading.source} {reading.processes > 1}"
+        if source != self._source:  # another level binds: another scale
+            self._source, self._floor, self._calm_from = source, used, used
+            self._started = {}
+        if used > self._calm_from + _CALM * reading.limit:
+            self._calm_from = used  # it grows: time does not count
+        else:
+            self._calm += max(0.0, min(now - self._looked, _HALF_LIFE_S))
+            self._calm_from = min(self._calm_from, used)
+        self._looked = now
+        return used
+
+    def _follow(self, used: float, running: Sequence[Running]) -> None:
+        """Keep what was used before each task started, and the floor: what is used when nothing runs."""
+        before, self._used = min(self._used, used), used
+        self._looks += 1
+        self._started = {
+            each.ident: self._started.get(each.ident) or _Started(before, self._calm, self._looks) for each in running
+        }
+        self._floor = used if not running else min(self._floor, used)
+
+    def _learn(self, reading: Reading, used: float, running: Sequence[Running], ended: int) -> None:
+        """
+        Learn from the use above the floor.
+
+        How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
+        keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
+        beyond what the calls that run are known to need, is theirs alone.
+        """
+        peak = used
+        if reading.own is not None:  # the kernel keeps the highest point, so what came and went between looks is known
+            if reading.own.most_resident > self._most_resident > 0:
+                peak += reading.own.most_resident - reading.own.resident
+            self._most_resident = max(self._most_resident, reading.own.most_resident)
+        counts: dict[Footprint, int] = {}
+        for each in running:
+            if each.given is None:
+                counts[each.footprint] = counts.get(each.footprint, 0) + 1
+        excess = max(0.0, peak - self._floor)
+        self._correct(excess, running, ended)
+        self._recent.see(counts)
+        self._of_late.see(counts)
+        if any(each.given is not None for each in running):
+            excess = max(0.0, excess - sum(each.given or 0 for each in running) * self.correction)
+        known = sum(each.share * count for each, count in self._recent.most().items())
+        self.footprints.add(max(0.0, excess - max(self._high, known)), counts)
+        self.footprints.see(excess, self._of_late.most())
+        self._high = max(self._high, excess) if running else 0.0
+        self._see_the_youngest(running, used)
+        whole = self._recent.most()
+        for footprint, count in whole.items():
+            if ended:
+                footprint.ended(max(1, round(ended * count / sum(whole.values()))))
+        self._recent.ended(ended, counts, max(4, len(running)))
+        if self._of_late.ended(ended, counts, _LATE):
+            self._high = excess
+
+    def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
+        """Take the growth since the tasks that started last for theirs."""
+        youngest = max((self._started[each.ident].look for each in running), default=0)
+        last = [each for each in running if self._started[each.ident].look == youngest]
+        for each in last:
+            each.footprint.see_one(
+                min((used - self._started[each.ident].used) / len(last), _SURPRISE * each.footprint.share)
+            )
+
+    def _correct(self, excess: float, running: Sequence[Running], ended: int) -> None:
+        """Notice that given estimates are too small, when only such tasks run."""
+        promised = {"": sum(each.given for each in running if each.given is not None)}
+        self._promised.see(promised)
+        most = self._promised.most().get("", 0)
+        if most and all(each.given is not None for each in running):
+            self.correction = max(self.correction * 0.999, 1.0, excess / most / _TOLERANCE)
+        self._promised.ended(ended, promised, _LATE)
+
+    # -- what is decided --------------------------------------------------------------------------------------------
+
+    def _gate(self, reading: Reading) -> None:
+        if reading.used > self.plan:
+            self.closed = True
+        elif reading.used < self.plan - _REOPEN * self.margin:
+            self.closed = False
+
+    def _promise(self, each: Running) -> float:
+        """Return what a running task may come to hold."""
+        if each.given is not None:
+            return each.given * self.correction
+        if each.footprint.samples:
+            return each.footprint.share
+        age = self._calm - self._started[each.ident].calm
+        return max(each.footprint.share, self.assumed * exp2(-age / _HALF_LIFE_S))
+
+    def _unseen_of_the_young(
+        self, promises: dict[int, float], running: Sequence[Running], used: float, now: float
+    ) -> float:
+        """
+        Return what the tasks started last have been promised beyond the growth since.
+
+        The sum over all is blind to it where the floor has risen unnoticed: results kept, caches filled.
+        """
+        worst = promised = 0.0
+        for each in sorted(running, key=lambda one: -one.since):
+            usual = 0.0 if each.usual is None else each.usual
+            young = min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
+            if now - each.since > young:
+                break
+            promised += promises[each.ident]
+            worst = max(worst, promised - max(0.0, used - self._started[each.ident].used))
+        return worst
+
+    def _unlike(self, footprint: Footprint) -> float:
+        """Return what is kept free because a call may be larger than all seen: so much, so likely."""
+        room = max(0.0, self.plan - self._floor - footprint.share)
+        return min((_SURPRISE - 1) * footprint.share, room) / footprint.samples
+
+    def _surprise(self, running: Sequence[Running]) -> float:
+        """Return the allowance for tasks that turn out larger than all before."""
+        counts: dict[Footprint, int] = {}
+        for each in running:
+            if each.given is None and each.footprint.samples:
+                counts[each.footprint] = counts.get(each.footprint, 0) + 1
+        unlike = sum(self._unlike(each) * count for each, count in counts.items())
+        # One more of the largest seen must fit below the limit, if need be into the margin.
+        large = max((each.largest - each.share for each in counts), default=0.0) - self.margin
+        return max(unlike, large)

@@ -1,0 +1,113 @@
+"""
+Memory that could be given back: collect cycles, and have the allocator return what it keeps.
+
+CPython frees into the C library, and glibc keeps freed blocks in its arenas, each thread's in its own. What is kept
+counts against the container like anything else.
+"""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from time import monotonic
+from typing import NamedTuple
+
+from cgexec._memory.gauge import Gauge, Reading
+
+__all__ = ["Relief", "Relieved", "pin", "trim"]
+
+# Not more often than this, in seconds; twice as long after each time that it did not help, up to the most.
+_LEAST_S, _MOST_S = 0.1, 60.0
+# It may take this share of the time. The collector stops every thread, so it is asked seldom, and last.
+_SHARE = 0.05
+_COLLECT_S = 2.0
+# It helped if it gave back this share of the limit.
+_HELPED = 0.02
+
+
+class Relieved(NamedTuple):
+    """What one time of it brought. *bytes* may be negative: others went on meanwhile."""
+
+    bytes: int
+    seconds: float
+
+
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_PINNED = 256 << 10
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):  # musl and macOS; Windows
+        return None
+    return found
+
+
+def trim() -> None:
+    """Have glibc give free memory back to the kernel."""
+    malloc_trim = _glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def pin() -> bool:
+    """
+    Have glibc return large blocks as soon as they are freed; False with another C library. Holds for the process.
+
+    By itself glibc raises the size from which blocks come from the kernel, up to 32 MiB, with the blocks that are
+    freed; smaller ones then stay at the top of the arena of the thread that had them, where malloc_trim does not reach
+    (it trims the top of the main arena only). Thirty threads can keep a gigabyte so. The price is page faults.
+    """
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _PINNED)) and bool(mallopt(_M_TRIM_THRESHOLD, _PINNED))
+
+
+class Relief:
+    """Decides when, does it, and measures what it brought. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.bytes = 0  # all that came back
+        self.pinned = False
+        self._wait = _LEAST_S
+        self._due = self._collect_due = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it may be tried again."""
+        return now >= self._due
+
+    def pin(self) -> bool:
+        """Have what is freed from now on come back by itself; True the first time, where that can be had."""
+        first, self.pinned = not self.pinned, True
+        return first and pin()
+
+    def give(self, gauge: Gauge) -> Relieved | None:
+        """Try to get memory back; None if nothing can be read. Takes a millisecond, or seconds with a large heap."""
+        begin = monotonic()
+        before = gauge.read(begin)
+        trim()
+        after = gauge.read(begin)
+        if before is not None and after is not None and before.used - after.used < _HELPED * after.limit:
+            after = self._collect(gauge, begin) or after
+        end = monotonic()
+        self.times += 1
+        freed = 0 if before is None or after is None else before.used - after.used
+        helped = after is not None and freed >= _HELPED * after.limit
+        self._wait = _LEAST_S if helped else min(_MOST_S, self._wait * 2)
+        self._due = end + max(self._wait, (end - begin) / _SHARE)
+        self.bytes += max(0, freed)
+        return None if before is None or after is None else Relieved(freed, end - begin)
+
+    def _collect(self, gauge: Gauge, now: float) -> Reading | None:
+        """Look for cycles, if that was not done of late."""
+        if now < self._collect_due:
+            return None
+        gc.collect()
+        trim()
+        end = monotonic()
+        self._collect_due = end + max(_COLLECT_S, (end - now) / _SHARE)
+        return gauge.read(end)

@@ -1,0 +1,42 @@
+"""The processes of one service that share a container: each would trust the room that the others are about to take."""
+
+import os
+from pathlib import Path
+
+from cgexec._kernel.files import Files
+
+__all__ = ["count_like"]
+
+# A look at more processes than this is not worth its time; a service has fewer.
+_MOST = 64
+
+
+def count_like(files: Files, pids: tuple[int, ...]) -> int:
+    """
+    Return how many of *pids* are like this process, itself included: children of the same parent that run the same
+    program, as the workers of a server are. Never less than 1.
+    """
+    me, parent = os.getpid(), os.getppid()
+    if len(pids) < 2 or not parent:  # 0: the parent is in another PID namespace, and so would its other children be
+        return 1
+    mine = _program(me)
+    like = [
+        pid
+        for pid in pids[:_MOST]
+        if pid != me and _parent(files, pid) == parent and mine is not None and _program(pid) == mine
+    ]
+    return 1 + len(like)
+
+
+def _program(pid: int) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return None
+
+
+def _parent(files: Files, pid: int) -> int | None:
+    text = Files.text(files, f"/proc/{pid}/stat")  # not kept: it may be gone the next time
+    # The name stands in brackets and may hold anything, blanks and brackets too.
+    fields = [] if text is None else text.rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None

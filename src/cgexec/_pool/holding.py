@@ -1,0 +1,79 @@
+"""What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
+
+from typing import NamedTuple
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.records import Chore, Verdict, Worker
+from cgexec._pool.task import GONE, Task
+
+__all__ = ["Funds", "Need", "fund", "need"]
+
+
+class Need(NamedTuple):
+    """What a pool runs and wants to run. *busy*: the tasks and since when they run."""
+
+    busy: list[tuple[Task, float]]
+    ended: int
+    waiting: int
+    head: Task | None
+    allowed: int
+    usual: float | None  # how long its tasks take, in seconds
+    held_since: float | None
+
+
+class Funds(NamedTuple):
+    """What the last look at memory allows. *budget* in bytes; *spare*: one task may start whatever it needs."""
+
+    bounded: bool
+    budget: float = 0.0
+    spare: bool = False
+    shut: bool = False
+
+
+def need(state: Admission, asking: Worker | None) -> Need | Verdict:
+    """Return what the pool runs and wants to run; the task of *asking* has ended, though it is not counted so yet."""
+
+    def part() -> Need:
+        tally = state.tally
+        # Of a task that has ended only the future is left, though its worker has not asked for another yet.
+        busy = [
+            (worker.task, worker.since)
+            for worker in state.staff
+            if worker.task is not None and worker is not asking and worker.task.fn is not None
+        ]
+        busy += list(state.inline.items())
+        head = next((task for task in state.queue if task.place != GONE), None)
+        ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
+        return Need(busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since)
+
+    return state.enter(part)
+
+
+def fund(state: Admission, funds: Funds, elapsed: float) -> tuple[Worker | None, list[Chore], float | None] | Verdict:
+    """
+    Take in what may be started. *elapsed* are the seconds since this was done last.
+
+    Returns:
+        A worker to call for what may start now; what else to do; and since when something has been held back, None if
+        nothing is.
+    """
+
+    def part() -> tuple[Worker | None, list[Chore], float | None]:
+        state.bounded, state.budget, state.spare = funds.bounded, funds.budget, funds.spare
+        chores: list[Chore] = []
+        if funds.shut != state.shut:
+            state.shut = funds.shut
+            state.rebound()
+            chores = state.grant() or []
+        called = None
+        if state.held:
+            state.tally.held_seconds += elapsed
+            head = next((task for task in state.queue if task.place != GONE), None)
+            if head is None or not state.bounded or state.spare or state.price(head) <= state.budget:
+                state.held = False
+                called = state.summon()
+        if not state.waiting():
+            state.held_since = None
+        return called, chores, state.held_since
+
+    return state.enter(part)

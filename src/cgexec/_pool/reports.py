@@ -1,0 +1,114 @@
+"""What is said about memory: in the log, each thing once or seldom, and to whoever asks for `stats`."""
+
+import logging
+
+from cgexec._memory.gauge import Reading
+from cgexec._memory.planner import Planner
+from cgexec._memory.relief import Relief, Relieved
+from cgexec._pool.holding import Need
+from cgexec._pool.overdue import function_name
+from cgexec._pool.task import Task
+from cgexec._quantity import format_bytes
+
+__all__ = ["Reports"]
+
+_LOGGER = logging.getLogger("cgexec")
+# A hold is worth a warning after so many seconds, and again each time it has doubled.
+_LONG_S = 10.0
+
+
+class Reports:
+    """Remembers what was said. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._siblings = 1
+        self._alone: set[str] = set()
+        self._warned: dict[str, float] = {}
+        self._forced: dict[str, float] = {}
+        self._corrected = 1.0
+        self._troubled = 0
+
+    def start(self, reading: Reading) -> None:
+        """Say once what the container has been through, and when others share it."""
+        if not self._started:
+            self._started = True
+            if reading.oom_kills:
+                _LOGGER.info(
+                    "the kernel has killed %d process(es) of this container for memory before now (limit %s, %s)",
+                    reading.oom_kills, format_bytes(reading.limit), reading.source,
+                )  # fmt: skip
+        if reading.processes > self._siblings:
+            self._siblings = reading.processes
+            _LOGGER.info(
+                "%d processes share the memory limit of %s, so each plans with its part of what is free "
+                "(CGEXEC_PROCESSES= or processes= says otherwise)",
+                reading.processes, format_bytes(reading.limit),
+            )  # fmt: skip
+
+    def alone(self, pool: str, task: Task, price: float, planner: Planner) -> None:
+        """Say beforehand, once a function, that a task is about to run which does not fit even alone."""
+        reading = planner.reading
+        if reading is None or price <= reading.room:
+            return
+        name = function_name(task)
+        if name not in self._alone:
+            self._alone.add(name)
+            _LOGGER.warning(
+                "pool %r: %s needs about %s, and only %s of %s are free: it runs alone, and the kernel may kill the "
+                "process for it. Raise the memory limit, or have it take less.",
+                pool, name, format_bytes(round(price)), format_bytes(max(0, reading.room)), format_bytes(reading.limit),
+            )  # fmt: skip
+
+    def forced(self, pool: str, seconds: float, planner: Planner) -> None:
+        """Say that one task is started though memory does not suffice, so that the pool does not stand still."""
+        reading = planner.reading
+        if reading is not None and seconds >= 2 * self._forced.get(pool, 0.0):
+            self._forced[pool] = seconds
+            _LOGGER.warning(
+                "pool %r: nothing runs, and memory has not sufficed for %.1f s (%s of %s in use): one task is started "
+                "all the same, since whoever holds the memory may be waiting for it",
+                pool, seconds, format_bytes(reading.used), format_bytes(reading.limit),
+            )  # fmt: skip
+
+    def held(self, pools: list[tuple[str, Need]], planner: Planner, now: float) -> None:
+        """Warn of what is held back for long; say when given estimates are too small."""
+        reading = planner.reading
+        names = {name for name, need in pools if need.held_since is not None}
+        self._warned = {name: seconds for name, seconds in self._warned.items() if name in names}
+        self._forced = {name: seconds for name, seconds in self._forced.items() if name in names}
+        for name, need in pools:
+            seconds = 0.0 if need.held_since is None else now - need.held_since
+            if reading is None or seconds < max(_LONG_S, 2 * self._warned.get(name, 0.0)):
+                continue
+            self._warned[name] = seconds
+            _LOGGER.warning(
+                "pool %r: %d waiting have been held back for %.0f s by memory: %s of %s in use (%s), %d running. "
+                "Lower max_workers or the memory of a task, or raise the limit.",
+                name, need.waiting, seconds, format_bytes(reading.used), format_bytes(reading.limit), reading.source,
+                len(need.busy),
+            )  # fmt: skip
+        if planner.correction > 1.25 * self._corrected:
+            self._corrected = planner.correction
+            _LOGGER.warning(
+                "tasks take %.1f times the memory they are said to need (memory_per_task=, options(memory=)); "
+                "that is what they count with from now on", planner.correction,
+            )  # fmt: skip
+
+    def pinned(self) -> None:
+        """Say that the allocator works another way now."""
+        _LOGGER.info("memory is short: the C library returns freed blocks of 256 KiB and more at once from now on")
+
+    def relieved(self, relieved: Relieved | None, relief: Relief) -> None:
+        """Say what a collection brought."""
+        if relieved is not None and relief.times & (relief.times - 1) == 0:  # the first, second, fourth ...
+            _LOGGER.info(
+                "memory was short: malloc_trim() and gc.collect() gave back %s in %.0f ms (%d times so far, %s in all)",
+                format_bytes(max(0, relieved.bytes)), relieved.seconds * 1000, relief.times, format_bytes(relief.bytes),
+            )  # fmt: skip
+
+    def trouble(self, error: BaseException) -> None:
+        """Say that a look failed; not every time."""
+        self._troubled += 1
+        if self._troubled & (self._troubled - 1) == 0:  # the first, second, fourth, eighth ...
+            _LOGGER.warning("looking at memory failed (%r), %d times so far; going on", error, self._troubled)

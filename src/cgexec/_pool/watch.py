@@ -1,0 +1,280 @@
+"""
+The one look at memory that all pools of the process share, since headroom belongs to the container.
+
+Workers look when they finish tasks, because a thread of its own starves beside many that hold the interpreter lock; the
+ticker looks when nothing finishes. Both at most as often as it is worth: see `_Watch.due`. With no work nobody looks.
+"""
+
+import os
+import threading
+from collections.abc import Iterable
+from math import inf
+from time import monotonic
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from cgexec._memory.functions import anchor_of, name_of
+from cgexec._memory.gauge import Gauge
+from cgexec._memory.planner import Outlook, Planner, Running, margin_of
+from cgexec._memory.relief import Relief
+from cgexec._pool import holding, ticker
+from cgexec._pool.crew import Crew
+from cgexec._pool.holding import Funds, Need
+from cgexec._pool.records import Chore, Worker
+from cgexec._pool.reports import Reports
+from cgexec._pool.task import Task
+from cgexec._settings import Care
+
+__all__ = ["Watch", "watch"]
+
+# With nothing running, one task starts after so many seconds in which memory did not suffice even for that.
+HOLD_LIMIT_S = 5.0
+# How fast memory may fill, in bytes a second: what page faults allow. The ticker looks again before it could be full.
+_FILL = 2 << 30
+_TICK_LEAST_S, _TICK_MOST_S, _TICK_HELD_S = 0.05, 1.0, 0.02
+# Looks of the workers may cost this share of a CPU: with room, and where something is held or room is scarce.
+_SHARE, _SHARE_NEAR = 0.005, 0.05
+_NEAR = 0.25  # of the plan left
+# Memory is asked back if so much of the limit is used and nobody is known to need it.
+_SURPLUS = 0.04
+# From this share of the plan on memory counts as short where something is held.
+_SHORT = 0.3
+_UNLIMITED_S = 1.0  # where no limit is set, until one is looked for again
+
+
+class _Pool(NamedTuple):
+    crew: Crew
+    care: Care
+    need: Need
+
+
+_Call = tuple[Crew, Worker | None, Iterable[Chore]]
+
+
+class Watch:
+    """
+    Looks at memory and gives each pool its budget.
+
+    Whoever has the lock looks; nobody waits for it. *due* is read by every worker without it: a hint.
+    """
+
+    def __init__(self) -> None:
+        self.due = 0.0
+        self.gauge = Gauge()
+        self.planner = Planner()
+        self.relief = Relief()
+        self.reports = Reports()
+        self._lock = threading.Lock()
+        self._crews: WeakSet[Crew] = WeakSet()
+        self._ended: dict[int, int] = {}
+        self._looked = 0.0
+        self._wanted = False
+        self._ticking = False
+        self._interval = _TICK_LEAST_S
+        self._wants_relief = False
+
+    def add(self, crew: Crew) -> None:
+        """Look after a pool, from its first task on."""
+        crew.state.price = self.price
+        crew.state.bounded = not crew.state.observe  # nothing starts before the first look
+        self._crews.add(crew)
+
+    def price(self, task: Task) -> float:
+        """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
+        given = _given(task)
+        if given is not None:
+            return self.planner.price(None, given)
+        return self.planner.price(self.planner.footprints.find(anchor_of(task.fn, task.args)), None)
+
+    def view(self) -> dict[str, Any]:
+        """Return what is known of memory, as fields of `Stats`."""
+        reading = self.planner.reading
+        if reading is None:
+            return {}
+        return {
+            "memory_used": reading.used,
+            "memory_limit": reading.limit,
+            "footprints": self.planner.footprints.learned(),
+            "reliefs": self.relief.times,
+            "relieved_bytes": self.relief.bytes,
+            "oom_kills": reading.oom_kills,
+        }
+
+    def look(self, asking: Worker | None = None) -> None:
+        """
+        Look at memory now and tell every pool, unless another thread is at it. *asking*: a worker between two tasks.
+
+        Never raises; nothing the kernel says, and no lack of memory or descriptors, stops a worker.
+        """
+        # One who finds another at it may have come too late for it to see, and has it look once more.
+        self._wanted = True
+        while self._wanted and self._lock.acquire(False):
+            calls: list[_Call] = []
+            try:
+                self._wanted = False
+                calls = self._look(asking)
+            except Exception as error:  # noqa: BLE001  # MemoryError, above all: looked at again soon
+                self.due = monotonic() + _TICK_HELD_S
+                self.reports.trouble(error)
+                ticker.call_at(self, self.due)
+            finally:
+                self._lock.release()
+            for crew, worker, chores in calls:
+                crew.call_all([] if worker is None else [worker], chores)
+
+    def tick(self, now: float) -> float | None:
+        """Look because nobody did for a while; None, and no thread, when there is no work."""
+        if self._wants_relief and self.relief.is_due(now) and self._lock.acquire(False):
+            try:
+                self.reports.relieved(self.relief.give(self.gauge), self.relief)
+            finally:
+                self._lock.release()
+            self._wants_relief = False
+        self.look()
+        if not self._ticking:  # nothing runs and nothing waits
+            return None
+        return monotonic() + self._interval
+
+    # -- one look ---------------------------------------------------------------------------------------------------
+
+    def _look(self, asking: Worker | None) -> list[_Call]:
+        begin = monotonic()
+        pools = self._needs(asking)
+        busy = sum(len(pool.need.busy) for pool in pools)
+        waiting = sum(pool.need.waiting for pool in pools)
+        reading = self.gauge.read(begin)
+        if reading is None:
+            self.due = begin + _UNLIMITED_S
+            self._ticking = False
+            return self._fund([(pool, Funds(bounded=False)) for pool in pools], begin)
+        told = max((pool.care.processes or 0 for pool in pools), default=0)
+        if told:
+            reading = reading._replace(processes=told)
+        self.reports.start(reading)
+        margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
+        outlook = self.planner.look(
+            reading,
+            [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
+            self._count_ended(pools),
+            sum(pool.need.allowed for pool in pools),
+            margin,
+            begin,
+        )
+        funds = self._share_out(pools, outlook, busy, begin)
+        calls = self._fund(funds, begin)
+        held = any(pool.crew.state.held for pool in pools)
+        self._wants_relief = held and outlook.surplus > _SURPLUS * reading.limit
+        self.reports.held([(pool.crew.name, pool.need) for pool in pools if pool.crew.state.held], self.planner, begin)
+        if held and reading.used > _SHORT * self.planner.plan and self.relief.pin():
+            self.reports.pinned()
+        near = held or outlook.available < _NEAR * self.planner.plan
+        self._interval = _TICK_HELD_S if held else min(_TICK_MOST_S, max(_TICK_LEAST_S, reading.room / _FILL))
+        end = monotonic()
+        self._looked = begin
+        if busy or waiting:
+            self.due = end + min(self._interval, (end - begin) / (_SHARE_NEAR if near else _SHARE))
+            if not self._ticking:
+                self._ticking = True
+                ticker.call_at(self, end + self._interval)
+        else:
+            self.due = 0.0
+            self._ticking = False
+        return calls
+
+    def _needs(self, asking: Worker | None) -> list[_Pool]:
+        pools = []
+        for crew in list(self._crews):
+            seen = holding.need(crew.state, asking)
+            if isinstance(seen, Need):
+                pools.append(_Pool(crew, crew.care, seen))
+        return pools
+
+    def _running(self, pool: _Pool, task: Task, since: float) -> list[Running]:
+        fn, args = task.fn, task.args
+        if fn is None:  # it has ended meanwhile
+            return []
+        anchor = anchor_of(fn, args)
+        footprint = self.planner.footprints.get(anchor, name_of(anchor))
+        return [Running(id(task), footprint, since, _given(task), pool.need.usual)]
+
+    def _count_ended(self, pools: list[_Pool]) -> int:
+        before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
+        return sum(max(0, count - before.get(crew, 0)) for crew, count in self._ended.items())
+
+    def _share_out(self, pools: list[_Pool], outlook: Outlook, busy: int, now: float) -> list[tuple[_Pool, Funds]]:
+        """
+        Divide what is available. Who has been held longest comes first, with all that its next task needs, so that a
+        large task is not starved by the small ones of another pool.
+        """
+        if not pools:
+            return []
+        order = sorted(pools, key=lambda pool: (pool.need.waiting == 0, pool.need.held_since or inf))
+        first = order[0]
+        rest = max(1, len(order) - 1)
+        mine = outlook.available / len(order)
+        if first.need.head is not None:
+            mine = max(mine, min(outlook.available, self.price(first.need.head)))
+        if len(order) == 1:
+            mine = outlook.available
+        others = max(0.0, outlook.available - mine) / rest if outlook.available > 0 else outlook.available
+        funds = []
+        for pool in order:
+            budget = mine if pool is first else others
+            price = self.planner.assumed if pool.need.head is None else self.price(pool.need.head)
+            spare = price > budget and self._may_start_one(pool, first, outlook, busy, now)
+            shut = outlook.closed and not pool.care.observe
+            funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
+        return funds
+
+    def _may_start_one(self, pool: _Pool, first: _Pool, outlook: Outlook, busy: int, now: float) -> bool:
+        """
+        Return whether the pool may start a task though it does not fit: if nothing runs, whatever it needs.
+
+        With the gate closed, or beside the tasks of other pools, only after a while: somebody may be about to free
+        memory.
+        """
+        seen = pool.need
+        if seen.head is None:  # whatever comes first
+            return not busy and not outlook.closed and not first.need.waiting
+        if seen.busy:
+            return False
+        if not busy and not outlook.closed and pool is first:
+            self.reports.alone(pool.crew.name, seen.head, self.price(seen.head), self.planner)
+            return True
+        if seen.held_since is not None and now - seen.held_since >= HOLD_LIMIT_S:
+            self.reports.forced(pool.crew.name, now - seen.held_since, self.planner)
+            return True
+        return False
+
+    def _fund(self, funds: list[tuple[_Pool, Funds]], now: float) -> list[_Call]:
+        calls: list[_Call] = []
+        for pool, given in funds:
+            answer = holding.fund(pool.crew.state, given, max(0.0, now - self._looked))
+            if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
+                calls.append((pool.crew, answer[0], answer[1]))
+        return calls
+
+
+def _given(task: Task) -> int | None:
+    extra = task.extra
+    if extra is not None and extra.memory is not None:
+        return extra.memory
+    return task.home.needs
+
+
+_watch = Watch()
+
+
+def watch() -> Watch:
+    """Return the one of this process."""
+    return _watch
+
+
+def _after_fork_in_child() -> None:
+    global _watch  # noqa: PLW0603  # a new process: other descriptors, other memory, none of the parent's pools
+    _watch.gauge.close()
+    _watch = Watch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,183 @@
+"""The pool under real memory limits: what would be killed for it is not, and what is no use holds nothing back."""
+
+import pytest
+
+from support.lab import cold_file, run_in
+
+pytestmark = pytest.mark.lab
+
+WORK = """
+import logging, threading, time
+from cgexec import ThreadPoolExecutor
+MIB = 1 << 20
+records = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        records.append(record.getMessage())
+logging.getLogger("cgexec").addHandler(Keep())
+logging.getLogger("cgexec").setLevel(logging.INFO)
+def work(mebibytes):
+    held = bytearray(b"x" * 4096) * (mebibytes * 256)
+    time.sleep(0.02)
+    return len(held)
+"""
+
+
+def test_tasks_that_would_be_killed_at_once_run_as_memory_allows():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(32)
+done = list(pool.map(work, [16] * 120))
+seen = pool.stats()
+answer(done=done == [16 * MIB] * 120, footprints={name: f.bytes for name, f in seen.footprints.items()},
+       held=seen.held_seconds, kills=seen.oom_kills, limit=seen.memory_limit, healthy=seen.healthy)
+""",
+        timeout=120,
+    )
+    assert seen.done
+    assert seen.kills == 0
+    assert seen.limit == 192 << 20
+    assert seen.healthy
+    assert seen.held > 0
+    assert 8 << 20 < seen.footprints.work < 64 << 20
+
+
+def test_a_large_call_says_so_and_waits_until_it_fits():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(16)
+small = [pool.submit(work, 2) for _ in range(40)]
+large = [pool.options(memory="100Mi").submit(work, 90) for _ in range(3)]
+more = [pool.submit(work, 2) for _ in range(40)]
+answer(done=[f.result(60) for f in small + large + more] == [2 * MIB] * 40 + [90 * MIB] * 3 + [2 * MIB] * 40)
+""",
+        timeout=120,
+    )
+    assert seen.done
+
+
+def test_page_cache_holds_nothing_back(tmp_path):
+    with cold_file(tmp_path, 300 << 20) as file:
+        seen = run_in(
+            ["v1", "--memory", "192M", "--"],
+            WORK
+            + f"""
+def read(number):
+    total = 0
+    with open({str(file)!r}, "rb") as source:
+        while chunk := source.read(MIB):
+            total += len(chunk)
+    return total
+pool = ThreadPoolExecutor(8)
+done = list(pool.map(read, range(16)))
+seen = pool.stats()
+answer(done=done == [300 * MIB] * 16, used=seen.memory_used, cache=usage().page_cache_bytes, held_for=seen.held_for)
+""",
+            timeout=120,
+        )
+    assert seen.done
+    assert seen.cache > 100 << 20
+    assert seen.used < 100 << 20
+    assert seen.held_for is None
+
+
+def test_with_the_gate_closed_little_is_accepted_and_one_starts_in_the_end():
+    seen = run_in(
+        ["v1", "--memory", "128M", "--"],
+        WORK
+        + """
+ballast = bytearray(b"x" * 4096) * (100 * 256)
+from cgexec import QueueFull
+pool = ThreadPoolExecutor(4, when_full="raise", name="jobs")
+first = pool.submit(work, 1)
+end = time.monotonic() + 60
+while pool.stats().held_for is None and time.monotonic() < end:
+    time.sleep(0.001)
+refused = None
+while refused is None and time.monotonic() < end and not first.done():
+    try:
+        pool.submit(work, 1)
+    except QueueFull as error:
+        refused = error.reason
+held = pool.stats().held_for
+result = first.result(60)
+answer(refused=refused, held=held, result=result, said=records)
+""",
+        timeout=120,
+    )
+    assert seen.refused == "memory"
+    assert seen.held is not None
+    assert seen.result == 1 << 20
+    assert any("one task is started all the same" in line for line in seen.said)
+
+
+def test_a_task_larger_than_the_container_is_announced():
+    seen = run_in(
+        ["v1", "--memory", "128M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(4)
+result = pool.options(memory="1Gi").submit(work, 8).result(60)
+answer(result=result, said=records)
+""",
+    )
+    assert seen.result == 8 << 20
+    assert any("runs alone" in line for line in seen.said)
+
+
+def test_observe_holds_nothing_and_counts():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        "import os; os.environ['CGEXEC_MODE'] = 'observe'\n"
+        + WORK
+        + """
+pool = ThreadPoolExecutor(8)
+barrier = threading.Barrier(8, timeout=60)
+def together(number):
+    barrier.wait()
+    return number
+done = [pool.options(memory="60Mi").submit(together, n) for n in range(8)]
+answer(done=[f.result(60) for f in done], would=pool.stats().would)
+""",
+    )
+    assert seen.done == list(range(8))
+    assert seen.would.held >= 4
+
+
+def test_without_work_nobody_looks():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(2)
+pool.submit(work, 1).result(60)
+end = time.monotonic() + 60
+while any(t.name == "cgexec-ticker" for t in threading.enumerate()) and time.monotonic() < end:
+    time.sleep(0.01)
+answer(threads=sorted(t.name for t in threading.enumerate() if t.name == "cgexec-ticker"))
+""",
+    )
+    assert seen.threads == []
+
+
+def test_what_is_held_when_the_interpreter_ends_is_still_run():
+    seen = run_in(
+        ["v1", "--memory", "128M", "--"],
+        WORK
+        + """
+ballast = bytearray(b"x" * 4096) * (100 * 256)
+done = []
+def last(number):
+    done.append(number)
+    if len(done) == 3:
+        answer(done=done)
+pool = ThreadPoolExecutor(2)
+for number in range(3):
+    pool.submit(last, number)
+""",
+    )
+    assert seen.done == [0, 1, 2]

@@ -1,0 +1,208 @@
+"""Whether one more task fits, on a container and a clock made by hand."""
+
+import functools
+from contextvars import copy_context
+
+import pytest
+
+from cgexec._memory.footprints import ASSUMED, Footprints
+from cgexec._memory.functions import anchor_of, name_of
+from cgexec._memory.gauge import Own, Reading
+from cgexec._memory.planner import Planner, Running, margin_of
+
+MIB = 1 << 20
+FLOOR = 20 * MIB
+
+
+def reading(used, limit=256 * MIB, processes=1, own=None):
+    return Reading(used, limit, "memory.max", own, processes, 0)
+
+
+class Container:
+    """A planner with tasks of one function that hold *size* each; `look` says how many run now."""
+
+    def __init__(self, limit=256 * MIB, processes=1):
+        self.planner = Planner()
+        self.limit = limit
+        self.processes = processes
+        self.function = self.planner.footprints.get("work", "work")
+        self.now = 0.0
+        self.ids = 0
+        self.running = []
+
+    def start(self, count, given=None):
+        for _ in range(count):
+            self.ids += 1
+            self.running.append(Running(self.ids, self.function, self.now, given, None))
+
+    def end(self, count):
+        del self.running[:count]
+        return count
+
+    def look(self, used, ended=0, seconds=1.0, **other):
+        self.now += seconds
+        margin = margin_of(self.limit, None)
+        seen = reading(used, self.limit, self.processes, **other)
+        return self.planner.look(seen, self.running, ended, 32, margin, self.now)
+
+    def starts(self, outlook, given=None):
+        """Return how many may be started now."""
+        price = self.planner.price(self.function, given)
+        return int(outlook.available // price) if outlook.available > 0 else 0
+
+    def generation(self, size, count):
+        """Have so many run at once, hold *size* each, and end."""
+        self.start(count)
+        self.look(FLOOR)
+        self.look(FLOOR + size * count)
+        self.end(count)
+        return self.look(FLOOR, ended=count)
+
+
+def test_with_nothing_known_three_start_in_a_small_container_and_fifty_in_four_gibibytes():
+    small, large = Container(), Container(4096 * MIB)
+    assert small.starts(small.look(FLOOR)) == 3
+    assert 50 <= large.starts(large.look(FLOOR)) <= 60
+    assert large.planner.assumed == ASSUMED
+
+
+def test_a_million_tasks_that_need_nothing_are_not_held():
+    box = Container()
+    for _ in range(10):
+        outlook = box.generation(0, 3)
+    assert box.planner.price(box.function, None) == 0
+    assert outlook.available > 200 * MIB
+    large = Container(4096 * MIB)
+    assert large.generation(0, 3).roomy, "there not even an unknown function has to be asked about"
+
+
+def test_what_tasks_hold_is_learned_and_fills_the_container():
+    box = Container()
+    for _ in range(20):
+        outlook = box.generation(20 * MIB, 8)
+    assert box.function.share == 20 * MIB
+    assert 8 <= box.starts(outlook) <= 10
+    assert box.function.learned().confidence > 0.9
+
+
+def test_promises_of_tasks_that_have_not_taken_their_memory_yet_are_kept():
+    box = Container()
+    for _ in range(20):
+        box.generation(20 * MIB, 8)
+    before = box.starts(box.look(FLOOR))
+    box.start(4)
+    assert box.starts(box.look(FLOOR, seconds=0.01)) == before - 4
+
+
+def test_memory_that_ended_tasks_left_behind_is_not_taken_for_the_last_one_s():
+    box = Container()
+    for _ in range(10):
+        box.generation(20 * MIB, 8)
+    box.start(8)
+    box.look(FLOOR + 160 * MIB)
+    box.end(7)
+    box.look(FLOOR + 160 * MIB, ended=7)
+    assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_tasks_that_become_ten_times_larger_are_noticed():
+    box = Container()
+    for _ in range(20):
+        box.generation(2 * MIB, 8)
+    box.start(4)
+    box.look(FLOOR)
+    box.look(FLOOR + 80 * MIB)
+    assert box.function.share >= 10 * MIB
+    assert box.starts(box.look(FLOOR + 80 * MIB)) <= 8, "it was eighty"
+
+
+def test_tasks_that_sleep_come_to_run_side_by_side_by_time_alone():
+    box = Container()
+    for _ in range(60):
+        box.start(min(1, box.starts(box.look(FLOOR + MIB * len(box.running) // 8, seconds=0.5))))
+    assert len(box.running) >= 20
+
+
+def test_time_does_not_count_while_use_grows():
+    box = Container()
+    box.start(3)
+    used = FLOOR
+    for _ in range(20):
+        used += 4 * MIB
+        outlook = box.look(used, seconds=0.5)
+    assert box.starts(outlook) == 0
+
+
+def test_a_given_estimate_counts_until_it_proves_too_small():
+    box = Container()
+    assert box.starts(box.look(FLOOR), given=50 * MIB) == 4
+    box.start(2, given=50 * MIB)
+    box.look(FLOOR + 160 * MIB)
+    assert box.planner.price(None, 50 * MIB) > 60 * MIB
+
+
+def test_the_gate_closes_at_the_margin_and_opens_some_way_below():
+    box = Container()
+    plan = 256 * MIB - margin_of(256 * MIB, None)
+    assert not box.look(plan).closed
+    assert box.look(plan + MIB).closed
+    assert box.look(plan - MIB).closed
+    assert not box.look(plan - 10 * MIB).closed
+
+
+def test_processes_that_share_a_container_each_plan_with_their_part():
+    alone, four = Container(1024 * MIB), Container(1024 * MIB, processes=4)
+    own = Own(FLOOR, 0, FLOOR, FLOOR, FLOOR)
+    one = alone.look(FLOOR, own=own).available
+    assert four.look(FLOOR, own=own).available == pytest.approx(one / 4)
+
+
+@pytest.mark.parametrize("limit", [64 * MIB, 256 * MIB, 1024 * MIB, 64 << 30])
+def test_the_margin_is_a_tenth_and_in_small_containers_24_mebibytes(limit):
+    assert margin_of(limit, None) == max(limit // 10, 24 * MIB)
+
+
+def work():
+    pass
+
+
+def decorated(fn):
+    @functools.wraps(fn)
+    def wrapper(*args):
+        return fn(*args)
+
+    return wrapper
+
+
+class Job:
+    def run(self):
+        pass
+
+    def __call__(self):
+        pass
+
+
+def test_a_function_is_known_again_however_it_is_called():
+    code = work.__code__
+    context = copy_context()
+    for fn, args in (
+        (work, ()),
+        (decorated(work), ()),
+        (functools.partial(work, 1), ()),
+        (functools.partial(functools.partial(work, 1), 2), ()),
+        (context.run, (work, 1)),
+        (functools.partial(context.run, work, 1), ()),
+    ):
+        assert anchor_of(fn, args) is code
+    assert anchor_of(Job().run, ()) is Job.run.__code__
+    assert anchor_of(Job(), ()) is Job
+    assert anchor_of(len, ()) == "len"
+    assert name_of(code) == "work"
+    assert name_of(Job) == "Job"
+
+
+def test_more_functions_than_anybody_has_do_not_fill_memory():
+    prints = Footprints()
+    for number in range(5000):
+        prints.get(str(number), str(number))
+    assert len(list(prints)) <= 2000

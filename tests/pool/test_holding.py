@@ -1,0 +1,120 @@
+"""What memory holds back, on the state machine alone: budgets are given by hand."""
+
+import math
+
+from cgexec._pool import holding
+from cgexec._pool.admission import Admission
+from cgexec._pool.holding import Funds
+from cgexec._pool.records import Verdict, Worker
+from cgexec._pool.task import COMPLETED
+from support.pools import started, task
+
+NONE = Funds(bounded=True)
+
+
+def machine(limit=4, price=10.0):
+    state = Admission(limit, math.inf)
+    state.price = lambda _: price
+    return state
+
+
+def fund(state, funds):
+    worker, _, _ = holding.fund(state, funds, 0.0)
+    return worker
+
+
+def test_without_a_bound_nothing_is_asked():
+    state = machine()
+    new = task(state)
+    assert state.next(started(state.offer(new)), 0.0, 0) is new
+
+
+def test_a_task_that_is_not_afforded_waits_and_its_worker_looks_once_then_parks():
+    state = machine()
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    assert state.next(worker, 1.0, 0) is Verdict.LOOK
+    assert state.next(worker, 1.0, 0) is Verdict.PARK
+    assert (state.held, state.held_since, state.waiting()) == (True, 1.0, 1)
+    assert state.offer(task(state)) is None, "while something is held nobody is woken for more"
+
+
+def test_a_budget_starts_as_much_as_it_covers_and_no_more():
+    state = machine()
+    fund(state, Funds(bounded=True, budget=25.0))
+    workers = [started(state.offer(task(state)))]
+    while isinstance(workers[-1], Worker) and state.next(workers[-1], 0.0, 0).__class__ is not Verdict:
+        more = state.offer(task(state))
+        assert isinstance(more, Worker)
+        workers.append(started(more))
+    assert state.running == 2
+
+
+def test_a_new_budget_wakes_the_parked_worker():
+    state = machine()
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    state.next(worker, 0.0, 0)
+    state.next(worker, 0.0, 0)
+    assert fund(state, Funds(bounded=True, budget=9.0)) is None
+    assert fund(state, Funds(bounded=True, budget=10.0)) is worker
+    assert not isinstance(state.next(worker, 0.0, 0), Verdict)
+    assert not state.held
+
+
+def test_one_may_start_whatever_it_needs_where_the_look_says_so():
+    state = machine()
+    fund(state, Funds(bounded=True, budget=-math.inf, spare=True))
+    worker = started(state.offer(task(state)))
+    assert not isinstance(state.next(worker, 0.0, 0), Verdict)
+    second = started(state.offer(task(state)))
+    assert state.next(second, 0.0, 0) is Verdict.LOOK
+
+
+def test_an_idle_worker_is_not_handed_what_is_not_afforded():
+    state = machine()
+    first = task(state)
+    worker = started(state.offer(first))
+    state.next(worker, 0.0, 0)
+    assert state.next(worker, 0.0, COMPLETED) is Verdict.PARK
+    fund(state, NONE)
+    assert state.offer(task(state)) is worker, "called to look, with no task in hand"
+    assert worker.task is None
+
+
+def test_with_the_gate_closed_no_more_is_accepted_than_runs():
+    state = machine()
+    worker = started(state.offer(task(state)))
+    state.next(worker, 0.0, 0)
+    fund(state, Funds(bounded=True, budget=-math.inf, shut=True))
+    answers = [state.offer(task(state)) for _ in range(4)]
+    assert answers[-1] is Verdict.FULL
+    assert state.waiting() == state.running + 1
+    fund(state, Funds(bounded=False))
+    assert state.offer(task(state)) is not Verdict.FULL
+
+
+def test_where_only_observed_it_starts_and_is_counted():
+    state = machine()
+    state.observe = True
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    assert not isinstance(state.next(worker, 0.0, 0), Verdict)
+    assert state.tally.would_hold == 1
+
+
+def test_a_closed_pool_keeps_its_worker_for_what_is_held():
+    from cgexec._pool import endings
+    from cgexec._pool.crew import SHUT_DOWN
+
+    state = machine()
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    state.next(worker, 0.0, 0)
+    state.next(worker, 0.0, 0)
+    endings.close(state, SHUT_DOWN)
+    assert state.next(worker, 0.0, 0) is Verdict.LOOK
+    assert state.next(worker, 0.0, 0) is Verdict.PARK
+    assert fund(state, Funds(bounded=False)) is worker
+    assert not isinstance(state.next(worker, 0.0, 0), Verdict)
+    assert state.next(worker, 0.0, COMPLETED) is Verdict.LEAVE
