@@ -19,7 +19,7 @@ def machine(limit=4, price=10.0):
 
 
 def fund(state, funds):
-    worker, _, _ = holding.fund(state, funds, 0.0)
+    worker, _, _ = holding.fund(state, funds, holding.need(state, None), 0.0)
     return worker
 
 
@@ -60,6 +60,16 @@ def test_a_new_budget_wakes_the_parked_worker():
     assert fund(state, Funds(bounded=True, budget=10.0)) is worker
     assert not isinstance(state.next(worker, 0.0, 0), Verdict)
     assert not state.held
+
+
+def test_what_started_while_somebody_looked_is_taken_off():
+    state = machine()
+    fund(state, Funds(bounded=True, budget=15.0))
+    seen = holding.need(state, None)
+    worker = started(state.offer(task(state)))
+    assert not isinstance(state.next(worker, 0.0, 0), Verdict)
+    holding.fund(state, Funds(bounded=True, budget=15.0, spare=True), seen, 0.0)
+    assert (state.budget, state.spare) == (5.0, False)
 
 
 def test_one_may_start_whatever_it_needs_where_the_look_says_so():

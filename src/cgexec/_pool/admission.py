@@ -58,7 +58,8 @@ class Admission(Guarded):
     __slots__ = (
         "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "expiring",
         "extra", "held", "held_since", "inline", "least", "limit", "line", "needs", "observe", "parked", "places",
-        "price", "queue", "quiet", "reach", "running", "shut", "spare", "staff", "tally", "thread_cap", "ticking",
+        "price", "queue", "quiet", "reach", "running", "shut", "spare", "spent", "staff", "tally", "thread_cap",
+        "ticking",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -87,6 +88,7 @@ class Admission(Guarded):
         self.bounded = False  # memory bounds what starts
         self.budget = 0.0  # bytes that tasks may be started for until the next look
         self.spare = False  # one task may start whatever it needs
+        self.spent = 0.0  # bytes that tasks were started for, ever: a look may have missed the last of them
         self.shut = False  # the gate is closed: accept less, too
         self.held = False  # what waits is held back, though a worker could take it
         self.held_since: float | None = None
@@ -231,15 +233,15 @@ class Admission(Guarded):
         """Return whether the task may start as far as memory goes, and take what it needs from the budget."""
         price = self.price(task)
         if price <= self.budget:
-            self.budget -= price
             self.held_since = None
         elif self.spare:  # what else waits is held on
             self.spare = False
-            self.budget = min(self.budget, 0.0)
         elif self.observe:
             self.tally.would_hold += 1
         else:
             return False
+        self.budget -= price
+        self.spent += price
         self.held = False
         return True
 

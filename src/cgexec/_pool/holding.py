@@ -19,6 +19,7 @@ class Need(NamedTuple):
     allowed: int
     usual: float | None  # how long its tasks take, in seconds
     held_since: float | None
+    spent: float  # see `Admission.spent`
 
 
 class Funds(NamedTuple):
@@ -44,14 +45,19 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
         busy += list(state.inline.items())
         head = next((task for task in state.queue if task.place != GONE), None)
         ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
-        return Need(busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since)
+        return Need(
+            busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since, state.spent
+        )
 
     return state.enter(part)
 
 
-def fund(state: Admission, funds: Funds, elapsed: float) -> tuple[Worker | None, list[Chore], float | None] | Verdict:
+def fund(
+    state: Admission, funds: Funds, seen: Need, elapsed: float
+) -> tuple[Worker | None, list[Chore], float | None] | Verdict:
     """
-    Take in what may be started. *elapsed* are the seconds since this was done last.
+    Take in what may be started, less what has been started since *seen*, on which it rests. *elapsed* are the seconds
+    since this was done last.
 
     Returns:
         A worker to call for what may start now; what else to do; and since when something has been held back, None if
@@ -59,7 +65,8 @@ def fund(state: Admission, funds: Funds, elapsed: float) -> tuple[Worker | None,
     """
 
     def part() -> tuple[Worker | None, list[Chore], float | None]:
-        state.bounded, state.budget, state.spare = funds.bounded, funds.budget, funds.spare
+        missed = state.spent - seen.spent
+        state.bounded, state.budget, state.spare = funds.bounded, funds.budget - missed, funds.spare and not missed
         chores: list[Chore] = []
         if funds.shut != state.shut:
             state.shut = funds.shut
