@@ -136,6 +136,7 @@ def test_observe_holds_nothing_and_counts():
         + WORK
         + """
 pool = ThreadPoolExecutor(8)
+pool.submit(work, 1).result(60)  # its worker has looked
 barrier = threading.Barrier(8, timeout=60)
 def together(number):
     barrier.wait()

@@ -84,8 +84,7 @@ class Admission(Guarded):
         self.parked: list[Worker] = []  # the last in is called first, so that the others grow old and retire
         self.coming = 0  # workers called
         self.quiet: list[Chore] = []  # to be done once a closed pool has nothing left
-        # Memory; see `_pool.holding` and `_pool.watch`.
-        self.bounded = False  # memory bounds what starts
+        self.bounded = False  # memory bounds what starts; see `_pool.holding` and `_pool.watch`
         self.budget = 0.0  # bytes that tasks may be started for until the next look
         self.spare = False  # one task may start whatever it needs
         self.spent = 0.0  # bytes that tasks were started for, ever: a look may have missed the last of them
