@@ -40,8 +40,8 @@ answer(done=done == [16 * MIB] * 120, footprints={name: f.bytes for name, f in s
     assert seen.kills == 0
     assert seen.limit == 192 << 20
     assert seen.healthy
-    assert seen.held > 0
-    assert 8 << 20 < seen.footprints.work < 64 << 20
+    assert 0 < seen.held < 60
+    assert 8 << 20 < seen.footprints.work <= 192 << 20, "shares are on the safe side where calls are short"
 
 
 def test_a_large_call_says_so_and_waits_until_it_fits():

@@ -227,7 +227,7 @@ class Planner:
         if any(each.given is not None for each in running):
             excess = max(0.0, excess - sum(each.given or 0 for each in running) * self.correction)
         known = sum(each.share * count for each, count in self._recent.most().items())
-        self.footprints.add(max(0.0, excess - max(self._high, known)), counts)
+        self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
         self.footprints.see(excess, self._of_late.most())
         self._high = max(self._high, excess) if running else 0.0
         self._see_the_youngest(running, used)

@@ -249,7 +249,7 @@ class Watch:
     def _fund(self, funds: list[tuple[_Pool, Funds]], now: float) -> list[_Call]:
         calls: list[_Call] = []
         for pool, given in funds:
-            answer = holding.fund(pool.crew.state, given, pool.need, max(0.0, now - self._looked))
+            answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), _TICK_MOST_S))
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
         return calls
