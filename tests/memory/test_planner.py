@@ -39,11 +39,11 @@ class Container:
         del self.running[:count]
         return count
 
-    def look(self, used, ended=0, seconds=1.0, **other):
+    def look(self, used, ended=0, seconds=1.0, lately=(), **other):
         self.now += seconds
         margin = margin_of(self.limit, None)
         seen = reading(used, self.limit, self.processes, **other)
-        return self.planner.look(seen, self.running, ended, 32, margin, self.now)
+        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now)
 
     def starts(self, outlook, given=None):
         """Return how many may be started now."""
@@ -74,6 +74,13 @@ def test_a_million_tasks_that_need_nothing_are_not_held():
     assert outlook.available > 200 * MIB
     large = Container(4096 * MIB)
     assert large.generation(0, 3).roomy, "there not even an unknown function has to be asked about"
+
+
+def test_tasks_too_short_to_be_seen_running_are_known_by_their_end():
+    box = Container()
+    box.look(FLOOR)
+    box.look(FLOOR, ended=3, lately=[box.function])
+    assert box.planner.price(box.function, None) == 0
 
 
 def test_what_tasks_hold_is_learned_and_fills_the_container():

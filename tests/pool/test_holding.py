@@ -6,7 +6,7 @@ from cgexec._pool import holding
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds
 from cgexec._pool.records import Verdict, Worker
-from cgexec._pool.task import COMPLETED
+from cgexec._pool.task import COMPLETED, Extra
 from support.pools import started, task
 
 NONE = Funds(bounded=True)
@@ -70,6 +70,20 @@ def test_what_started_while_somebody_looked_is_taken_off():
     assert not isinstance(state.next(worker, 0.0, 0), Verdict)
     holding.fund(state, Funds(bounded=True, budget=15.0, spare=True), seen, 0.0)
     assert (state.budget, state.spare) == (5.0, False)
+
+
+def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
+    asked = []
+    state = machine()
+    state.price = holding.Price(lambda each: asked.append(each) or 1.0)
+    first, second, own = task(state), task(state), task(state)
+    second.fn = first.fn
+    own.fn, own.extra = first.fn, Extra(memory=5)
+    assert [state.price(each) for each in (first, second, own, second)] == [1.0] * 4
+    assert asked == [first, own]
+    fund(state, NONE)
+    state.price(second)
+    assert asked == [first, own, second]
 
 
 def test_one_may_start_whatever_it_needs_where_the_look_says_so():

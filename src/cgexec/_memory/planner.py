@@ -33,6 +33,9 @@ _CALM = 0.01
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # A given estimate is believed until what is seen exceeds it by this factor.
 _TOLERANCE = 1.2
+# Use moves by so much without any task: the kernel charges each CPU in advance, by 64 pages. A call that takes no more
+# costs nothing to start; what runs is still promised its share.
+_NOISE = 512 << 10
 # So many calls are "of late".
 _LATE = 50
 
@@ -141,10 +144,17 @@ class Planner:
             return given * self.correction
         if footprint is None or not footprint.samples:
             return self.assumed
-        return footprint.share + self._unlike(footprint)
+        return footprint.share + self._unlike(footprint) if footprint.share > _NOISE else 0.0
 
     def look(
-        self, reading: Reading, running: Sequence[Running], ended: int, wanted: int, margin: int, now: float
+        self,
+        reading: Reading,
+        running: Sequence[Running],
+        ended: int,
+        lately: Sequence[Footprint],
+        wanted: int,
+        margin: int,
+        now: float,
     ) -> Outlook:
         """
         Take in what is seen and return what may be started.
@@ -153,6 +163,7 @@ class Planner:
             reading: memory now.
             running: the tasks that run now.
             ended: how many have ended since the last look.
+            lately: functions of tasks that ended meanwhile and may have been too short to be seen running.
             wanted: the most tasks that could be running, were memory no concern.
             margin: see `margin_of`.
             now: a monotonic time in seconds.
@@ -160,7 +171,7 @@ class Planner:
         self.reading, self.margin = reading, margin
         used = self._measure(reading, now)
         self._follow(used, running)
-        self._learn(reading, used, running, ended)
+        self._learn(reading, used, running, ended, lately)
         self._gate(reading)
         promises = {each.ident: self._promise(each) for each in running}
         whole = sum(promises.values())
@@ -203,7 +214,9 @@ class Planner:
         }
         self._floor = used if not running else min(self._floor, used)
 
-    def _learn(self, reading: Reading, used: float, running: Sequence[Running], ended: int) -> None:
+    def _learn(
+        self, reading: Reading, used: float, running: Sequence[Running], ended: int, lately: Sequence[Footprint]
+    ) -> None:
         """
         Learn from the use above the floor.
 
@@ -220,6 +233,7 @@ class Planner:
         for each in running:
             if each.given is None:
                 counts[each.footprint] = counts.get(each.footprint, 0) + 1
+        counts.update({each: 1 for each in lately if each not in counts})
         excess = max(0.0, peak - self._floor)
         self._correct(excess, running, ended)
         self._recent.see(counts)

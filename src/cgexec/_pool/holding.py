@@ -1,12 +1,15 @@
 """What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, NamedTuple
 
+from cgexec._memory.functions import anchor_of
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Verdict, Worker
 from cgexec._pool.task import GONE, Task
 
-__all__ = ["Funds", "Need", "fund", "need"]
+__all__ = ["Funds", "Need", "Price", "fund", "need"]
 
 
 class Need(NamedTuple):
@@ -29,6 +32,35 @@ class Funds(NamedTuple):
     budget: float = 0.0
     spare: bool = False
     shut: bool = False
+
+
+class Price:
+    """
+    What a task counts with, remembered for the function that was asked about last: most pools run one for long. Used
+    under the lock of the pool it belongs to.
+    """
+
+    __slots__ = ("_ask", "_fn", "_price", "anchor")
+
+    def __init__(self, ask: Callable[[Task], float]) -> None:
+        self._ask = ask
+        self._fn: Callable[..., Any] | None = None
+        self._price = 0.0
+        self.anchor: object = None  # of that function, see `anchor_of`
+
+    def __call__(self, task: Task) -> float:
+        """Return it in bytes."""
+        fn = task.fn
+        if fn is self._fn and type(fn) is FunctionType and task.extra is None:
+            return self._price
+        price = self._ask(task)
+        if task.extra is None:
+            self._fn, self._price, self.anchor = fn, price, anchor_of(fn, task.args)
+        return price
+
+    def forget(self) -> None:
+        """Ask again: more is known now."""
+        self._fn = None
 
 
 def need(state: Admission, asking: Worker | None) -> Need | Verdict:
@@ -65,6 +97,8 @@ def fund(
     """
 
     def part() -> tuple[Worker | None, list[Chore], float | None]:
+        if isinstance(state.price, Price):
+            state.price.forget()
         missed = state.spent - seen.spent
         state.bounded, state.budget, state.spare = funds.bounded, funds.budget - missed, funds.spare and not missed
         chores: list[Chore] = []

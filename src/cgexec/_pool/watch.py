@@ -13,13 +13,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.gauge import Gauge
 from cgexec._memory.planner import Outlook, Planner, Running, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
 from cgexec._pool.crew import Crew
-from cgexec._pool.holding import Funds, Need
+from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
 from cgexec._pool.task import Task
@@ -75,7 +76,7 @@ class Watch:
 
     def add(self, crew: Crew) -> None:
         """Look after a pool, from its first task on."""
-        crew.state.price = self.price
+        crew.state.price = Price(self.price)
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
         self._crews.add(crew)
 
@@ -152,10 +153,12 @@ class Watch:
             reading = reading._replace(processes=told)
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
+        lately = self._lately(pools)
         outlook = self.planner.look(
             reading,
             [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
             self._count_ended(pools),
+            lately,
             sum(pool.need.allowed for pool in pools),
             margin,
             begin,
@@ -196,6 +199,12 @@ class Watch:
         anchor = anchor_of(fn, args)
         footprint = self.planner.footprints.get(anchor, name_of(anchor))
         return [Running(id(task), footprint, since, _given(task), pool.need.usual)]
+
+    def _lately(self, pools: list[_Pool]) -> list[Footprint]:
+        """Return the functions of tasks that ended since the last look, and may have been too short to be seen."""
+        ended = [pool for pool in pools if pool.need.ended > self._ended.get(id(pool.crew), 0)]
+        anchors = [price.anchor for pool in ended if isinstance(price := pool.crew.state.price, Price)]
+        return [self.planner.footprints.get(anchor, name_of(anchor)) for anchor in anchors if anchor is not None]
 
     def _count_ended(self, pools: list[_Pool]) -> int:
         before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
