@@ -75,10 +75,11 @@ class Watch:
         self._wants_relief = False
 
     def add(self, crew: Crew) -> None:
-        """Look after a pool, from its first task on."""
+        """Look after a pool; at once, so that without a limit its first tasks do not meet a bound."""
         crew.state.price = Price(self.price)
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
         self._crews.add(crew)
+        self.look()
 
     def price(self, task: Task) -> float:
         """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
