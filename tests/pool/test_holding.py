@@ -19,7 +19,7 @@ def machine(limit=4, price=10.0):
 
 
 def fund(state, funds):
-    worker, _, _ = holding.fund(state, funds, holding.need(state, None), 0.0)
+    worker, _ = holding.fund(state, funds, holding.need(state, None), 0.0)
     return worker
 
 

@@ -18,7 +18,7 @@ ASSUMED = 64 << 20
 _WINDOW = 50
 # Samples at which the confidence is one half.
 _HALF = 8
-# Functions remembered; a service has fewer. When there are more, all are forgotten but those that run.
+# Functions remembered; a service has fewer. When there are more, all are forgotten.
 _MOST = 2000
 
 

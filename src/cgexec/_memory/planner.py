@@ -52,7 +52,7 @@ class Running(NamedTuple):
 
 class Outlook(NamedTuple):
     """
-    What may be started, in bytes; -inf while the gate is closed. *promised*: to running tasks, and not taken yet.
+    What may be started, in bytes; -inf while the gate is closed.
 
     *roomy*: so many tasks as could be asked for would fit, known or unknown. *surplus*: what is used and nobody
     is known to need: memory that may come back.
@@ -61,7 +61,6 @@ class Outlook(NamedTuple):
     available: float
     closed: bool
     roomy: bool
-    promised: int
     surplus: float
 
 
@@ -182,9 +181,8 @@ class Planner:
         available = slack - unseen - surprise
         dearest = max([self.assumed, *(each.footprint.share * _SURPRISE for each in running)])
         roomy = not self.closed and available > wanted * dearest
-        return Outlook(
-            -inf if self.closed else available, self.closed, roomy, round(unseen), used - self._floor - whole
-        )
+        surplus = used - self._floor - whole
+        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 
     # -- what is measured -------------------------------------------------------------------------------------------
 

@@ -84,19 +84,16 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
     return state.enter(part)
 
 
-def fund(
-    state: Admission, funds: Funds, seen: Need, elapsed: float
-) -> tuple[Worker | None, list[Chore], float | None] | Verdict:
+def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Worker | None, list[Chore]] | Verdict:
     """
     Take in what may be started, less what has been started since *seen*, on which it rests. *elapsed* are the seconds
     since this was done last.
 
     Returns:
-        A worker to call for what may start now; what else to do; and since when something has been held back, None if
-        nothing is.
+        A worker to call for what may start now, and what else to do.
     """
 
-    def part() -> tuple[Worker | None, list[Chore], float | None]:
+    def part() -> tuple[Worker | None, list[Chore]]:
         if isinstance(state.price, Price):
             state.price.forget()
         missed = state.spent - seen.spent
@@ -115,6 +112,6 @@ def fund(
                 called = state.summon()
         if not state.waiting():
             state.held_since = None
-        return called, chores, state.held_since
+        return called, chores
 
     return state.enter(part)

@@ -2,7 +2,7 @@
 The one look at memory that all pools of the process share, since headroom belongs to the container.
 
 Workers look when they finish tasks, because a thread of its own starves beside many that hold the interpreter lock; the
-ticker looks when nothing finishes. Both at most as often as it is worth: see `_Watch.due`. With no work nobody looks.
+ticker looks when nothing finishes. Both at most as often as it is worth: see `Watch.due`. With no work nobody looks.
 """
 
 import os
@@ -108,6 +108,8 @@ class Watch:
 
         Never raises; nothing the kernel says, and no lack of memory or descriptors, stops a worker.
         """
+        if asking is not None and self._lock.locked():  # only passing by: another's look will do
+            return
         # One who finds another at it may have come too late for it to see, and has it look once more.
         self._wanted = True
         while self._wanted and self._lock.acquire(False):
