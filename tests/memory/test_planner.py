@@ -83,6 +83,15 @@ def test_tasks_too_short_to_be_seen_running_are_known_by_their_end():
     assert box.planner.price(box.function, None) == 0
 
 
+def test_calls_that_would_all_fit_at_once_cost_nothing_to_start():
+    box = Container()
+    for _ in range(40):
+        box.generation(2 * MIB, 8)
+    assert box.planner.price(box.function, None) == 0, "thirty-two of them take a third of what is free"
+    box.look(FLOOR + 150 * MIB)
+    assert box.planner.price(box.function, None) >= 2 * MIB, "now less is free"
+
+
 def test_what_tasks_hold_is_learned_and_fills_the_container():
     box = Container()
     for _ in range(20):

@@ -33,9 +33,9 @@ _CALM = 0.01
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # A given estimate is believed until what is seen exceeds it by this factor.
 _TOLERANCE = 1.2
-# Use moves by so much without any task: the kernel charges each CPU in advance, by 64 pages. A call that takes no more
-# costs nothing to start; what runs is still promised its share.
-_NOISE = 512 << 10
+# If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
+# what runs is promised its share at each look, and between two looks no more can start than may run.
+_TRIFLE = 0.5
 # So many calls are "of late".
 _LATE = 50
 
@@ -123,6 +123,7 @@ class Planner:
         self._recent: _Most[Footprint] = _Most()
         self._of_late: _Most[Footprint] = _Most()
         self._promised: _Most[str] = _Most()  # bytes, by given estimates
+        self._wanted, self._available = 0, 0.0  # at the last look
         self._calm = 0.0
         self._calm_from = -inf
         self._looked = 0.0
@@ -143,7 +144,8 @@ class Planner:
             return given * self.correction
         if footprint is None or not footprint.samples:
             return self.assumed
-        return footprint.share + self._unlike(footprint) if footprint.share > _NOISE else 0.0
+        price = footprint.share + self._unlike(footprint)
+        return 0.0 if price * self._wanted <= _TRIFLE * self._available else price
 
     def look(
         self,
@@ -181,6 +183,7 @@ class Planner:
         available = slack - unseen - surprise
         dearest = max([self.assumed, *(each.footprint.share * _SURPRISE for each in running)])
         roomy = not self.closed and available > wanted * dearest
+        self._wanted, self._available = wanted, available
         surplus = used - self._floor - whole
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 
