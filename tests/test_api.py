@@ -24,6 +24,7 @@ PUBLIC = [
     "limits",
     "parse_quantity",
     "recommend",
+    "unfused",
     "usage",
 ]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgexec._executor import ThreadPoolExecutor
     from cgexec._leftovers import Leftovers
     from cgexec._limits import Limits, limits
+    from cgexec._memory.fuse import unfused
     from cgexec._pool.here import cancel, checkpoint
     from cgexec._pool.look import Stats
     from cgexec._pool.task import TaskCancelled
@@ -38,6 +39,7 @@ __all__ = [
     "limits",
     "parse_quantity",
     "recommend",
+    "unfused",
     "usage",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "limits": "cgexec._limits",
     "parse_quantity": "cgexec._quantity",
     "recommend": "cgexec._recommend",
+    "unfused": "cgexec._memory.fuse",
     "usage": "cgexec._usage",
 }
 

@@ -23,7 +23,7 @@ from cgexec._pool.front import Pool
 from cgexec._pool.look import Stats
 from cgexec._pool.stock_names import StockNames
 from cgexec._pool.task import Extra, Task
-from cgexec._settings import WhenFull, check_seconds, check_workers, settings
+from cgexec._settings import OnMemoryError, WhenFull, check_seconds, check_workers, settings
 from cgexec._usage import Usage
 from cgexec._workload import parse_memory
 
@@ -67,6 +67,12 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         memory_guard: hold tasks back while memory does not suffice for them, by the container's limit and what is in
             use: `memory_per_task` or ``options(memory=)`` each, else what is learned of their function. The last task
             is never shut out. Without a limit nothing is held. See docs/explanation/memory.md.
+        memory_fuse: while this pool has work, have an allocation that would have the container killed raise MemoryError
+            instead, by the soft RLIMIT_DATA of the process: every thread of it may meet that error. Linux only; without
+            a limit, and for memory that is shared or a child process's, it does nothing. See docs/howto/memory-fuse.md.
+        on_memory_error: what becomes of a task that ends with MemoryError (or OSError, ENOMEM): ``"raise"`` gives the
+            error to its future; ``"retry"``, for tasks that may run twice, runs it again with fewer beside it, the
+            fourth time alone, and only then gives the error.
         copy_context: run each task in a copy of the submitter's context variables. Default: what the standard pool of
             this Python does. `run` and `stream` always do.
         memory_per_task, io_ratio, cpu_per_task, releases_gil, processes, kind, reserve, basis, limits, usage: see
@@ -97,6 +103,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         min_workers: int | None = None,
         idle_timeout: float | EllipsisType | None = ...,
         memory_guard: bool = True,
+        memory_fuse: bool = False,
+        on_memory_error: OnMemoryError = "raise",
         copy_context: bool | None = None,
         memory_per_task: str | float | None = None,
         io_ratio: float | None = None,
@@ -135,6 +143,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             idle_timeout=idle_timeout,
             copy_context=copy_context,
             memory_guard=memory_guard,
+            memory_fuse=memory_fuse,
+            on_memory_error=on_memory_error,
             told=told,
         )
         if kept.mode == "off":
@@ -273,6 +283,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         memory: str | float | None = None,
         queue_timeout: float | None = None,
         run_timeout: float | None = None,
+        retry_on_memory_error: bool | None = None,
     ) -> Options:
         """
         Return a light view of the pool whose `submit`, `map`, `run` and `stream` are called with these.
@@ -282,8 +293,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
                 told, else what is learned of the function.
             queue_timeout: a task that has waited so long for a worker is dropped: its future raises TimeoutError.
             run_timeout: a task that runs longer is counted in ``stats().overdue`` and logged once, with its stack. It
-                goes
-                on and keeps its worker: a thread cannot be ended from outside (see `cgexec.cancel`).
+                goes on and keeps its worker: a thread cannot be ended from outside (see `cgexec.cancel`).
+            retry_on_memory_error: such a task may run twice, and is run again when memory runs out for it (True), or
+                never is (False). Default: what the pool was told (``on_memory_error``).
         """
         return Options(
             self,
@@ -291,6 +303,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
                 queue_timeout=check_seconds("queue_timeout", queue_timeout, least=0),
                 run_timeout=check_seconds("run_timeout", run_timeout, least=0),
                 memory=None if memory is None else parse_memory("memory", memory),
+                retry=None if retry_on_memory_error is None else bool(retry_on_memory_error),
             ),
         )
 

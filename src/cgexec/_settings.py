@@ -8,6 +8,7 @@ from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_args
 
 from cgexec._environ import NOT_TOLD, told_mode, told_workers
+from cgexec._memory.fuse import why_no_fuse
 from cgexec._recommend import Recommendation, gil_enabled, recommend
 from cgexec._sizing import QUEUE_LEAST, QUEUE_PER_WORKER
 from cgexec._workload import Workload, workload
@@ -15,6 +16,7 @@ from cgexec._workload import Workload, workload
 __all__ = [
     "Care",
     "Mode",
+    "OnMemoryError",
     "Policy",
     "Settings",
     "Size",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 WhenFull = Literal["block", "raise", "caller_runs", "discard_oldest", "discard"]
+OnMemoryError = Literal["raise", "retry"]
 Mode = Literal["off", "observe", "enforce"]
 
 # Idle threads of a pool that the library sizes stay so long, in seconds. Chosen by hand: what comes every minute finds
@@ -61,6 +64,8 @@ class Care(NamedTuple):
         reserve: what stays free, a share of the limit (a Fraction) or bytes; None is the default.
         processes: how many share the container; None to count those that are seen.
         observe: nothing is held, only counted.
+        fuse: whether an allocation fails before the kernel would kill.
+        retry: whether a task is run again that memory ran out for.
     """
 
     guard: bool = False
@@ -68,6 +73,8 @@ class Care(NamedTuple):
     reserve: Fraction | int | None = None
     processes: int | None = None
     observe: bool = False
+    fuse: bool = False
+    retry: bool = False
 
 
 class Settings(NamedTuple):
@@ -97,6 +104,8 @@ def settings(
     idle_timeout: float | EllipsisType | None,  # Ellipsis: not given
     copy_context: bool | None,
     memory_guard: bool,
+    memory_fuse: bool,
+    on_memory_error: OnMemoryError,
     told: Mapping[str, Any],  # the arguments of recommend()
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
@@ -136,14 +145,33 @@ def settings(
         policy=policy,
         copy_context=bool(copy_context),
         would=size.limit if mode == "observe" else None,
-        care=_care(memory_guard, told, mode, environ),
+        care=_care(memory_guard, memory_fuse, on_memory_error, told, mode, environ),
     )
 
 
-def _care(guard: bool, told: Mapping[str, Any], mode: Mode, environ: Mapping[str, str]) -> Care:
+def _care(
+    guard: bool,
+    fuse: bool,
+    on_memory_error: OnMemoryError,
+    told: Mapping[str, Any],
+    mode: Mode,
+    environ: Mapping[str, str],
+) -> Care:
+    if on_memory_error not in get_args(OnMemoryError):
+        raise ValueError(
+            f"on_memory_error={on_memory_error!r}: expected one of {', '.join(map(repr, get_args(OnMemoryError)))}"
+        )
+    if not guard and (fuse or on_memory_error == "retry"):
+        what = "memory_fuse=True" if fuse else 'on_memory_error="retry"'
+        raise ValueError(f"{what} needs the memory guard, which decides what may run; leave memory_guard=False out")
+    if fuse and (why := why_no_fuse()):
+        raise ValueError(f"memory_fuse=True cannot work here: {why}. Leave it out; the memory guard works without it")
     work = _workload(told, environ)
+    enforced = mode == "enforce"
     return Care(
         guard=bool(guard),
+        fuse=bool(fuse) and enforced,
+        retry=on_memory_error == "retry" and enforced,
         needs=work.memory_per_task,
         reserve=work.reserve,
         processes=None if work.processes_source == NOT_TOLD else work.processes,

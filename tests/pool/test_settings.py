@@ -183,3 +183,19 @@ def test_observe_sizes_as_the_standard_pool_would():
 
 def test_enforce_is_the_default():
     assert in_mode("", "4")["mode"] == in_mode("enforce", "4")["mode"] == "enforce"
+
+
+def test_the_fuse_is_refused_where_it_cannot_work(monkeypatch):
+    with pytest.raises(ValueError, match=r"memory_fuse=True needs the memory guard"):
+        cgexec.ThreadPoolExecutor(2, memory_guard=False, memory_fuse=True)
+    with pytest.raises(ValueError, match=r'on_memory_error="retry" needs the memory guard'):
+        cgexec.ThreadPoolExecutor(2, memory_guard=False, on_memory_error="retry")
+    with pytest.raises(ValueError, match=r"on_memory_error='again': expected one of 'raise', 'retry'"):
+        cgexec.ThreadPoolExecutor(2, on_memory_error="again")
+    # No other platform is at hand.
+    monkeypatch.setattr("cgexec._memory.fuse.is_linux", lambda: False)
+    with pytest.raises(ValueError, match=r"memory_fuse=True cannot work here: only Linux holds .* Leave it out"):
+        cgexec.ThreadPoolExecutor(2, memory_fuse=True)
+    monkeypatch.setattr("cgexec._memory.fuse._resource", None)
+    with pytest.raises(ValueError, match="this platform has no RLIMIT_DATA"):
+        cgexec.ThreadPoolExecutor(2, memory_fuse=True)

@@ -35,6 +35,7 @@ __all__ = [
     "in_turn",
     "interpreter_folders",
     "program",
+    "run_alone",
     "run_each",
     "run_in",
 ]
@@ -142,6 +143,11 @@ def run_in(
         timeout: in seconds; what has not ended by then is ended, and the test fails.
     """
     return _run(_command(lab_args, script, arguments, python), timeout).answer()
+
+
+def run_alone(script: str, *, timeout: float = 60) -> SimpleNamespace:
+    """Run *script* in a process of its own, without the laboratory, and return what it answered."""
+    return _run([sys.executable, "-c", _PRELUDE + textwrap.dedent(script)], timeout).answer()
 
 
 def run_each(

@@ -34,6 +34,7 @@ def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(pool.submit(double, 3), Future[str])
     assert_type(pool.submit(double, 3, times=4), Future[str])
     assert_type(pool.map(double, [1, 2], buffersize=4), Iterator[str])
+    assert_type(pool.options(memory="1Gi", retry_on_memory_error=True).submit(double, 3), Future[str])
     assert_type(pool.options(queue_timeout=5).submit(double, 3), Future[str])
     assert_type(pool.stats(), cgexec.Stats)
     assert_type(pool.stats().rejected, Mapping[str, int])
@@ -41,6 +42,10 @@ def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(cgexec.cancel(pool.submit(double, 3)), bool)
     pool.submit(double, "3")  # type: ignore[arg-type]  # the function's own parameters are checked
     cgexec.ThreadPoolExecutor(4, "prefix", None, (), queue_size=10, when_full="raise")
+    cgexec.ThreadPoolExecutor(memory_fuse=True, on_memory_error="retry")
+    cgexec.ThreadPoolExecutor(on_memory_error="ignore")  # type: ignore[arg-type]  # "raise" or "retry"
+    with cgexec.unfused() as nothing:
+        assert_type(nothing, None)
     cgexec.ThreadPoolExecutor(when_full="wait")  # type: ignore[arg-type]  # one of five policies
 
 

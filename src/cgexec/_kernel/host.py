@@ -17,7 +17,7 @@ from cgexec._kernel.files import Files
 if TYPE_CHECKING:
     from cgexec._kernel.windows import JobLimits
 
-__all__ = ["Host", "HostUse", "read_host", "read_host_use"]
+__all__ = ["Host", "HostUse", "is_linux", "read_host", "read_host_use"]
 
 _MEMINFO = "/proc/meminfo"
 _STATUS = "/proc/self/status"
@@ -54,6 +54,11 @@ class HostUse(NamedTuple):
     process_bytes: int | None
     process_address_space: int | None
     job: "JobLimits | None" = None
+
+
+def is_linux() -> bool:
+    """Return whether the kernel below is Linux, or something that passes for it."""
+    return sys.platform == "linux"
 
 
 def read_host(files: Files) -> Host:

@@ -19,7 +19,12 @@ from cgexec._snapshot import locate_own
 __all__ = ["Gauge", "Own", "Reading"]
 
 _REFRESH_S = 1.0
+# Where the fuse rests on them, the limits themselves are read so often, in seconds: it has to be lowered before use
+# meets one that is.
+_CLOSE_S = 0.05
 _STATUS = "/proc/self/status"
+_STATM = "/proc/self/statm"
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
 
 
@@ -30,7 +35,8 @@ class Own(NamedTuple):
     shared: int  # RssShmem
     resident: int
     most_resident: int  # VmHWM: the most that `resident` ever was
-    data: int
+    data: int  # VmData
+    threads: int = 1
 
 
 class Reading(NamedTuple):
@@ -38,7 +44,9 @@ class Reading(NamedTuple):
     Memory at one instant, in bytes, of the level with the least room.
 
     *used* is what reclaim cannot give back; *limit* the least of ``memory.max`` and ``memory.high`` there, or what
-    CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as far as can be seen.
+    CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as far as can be seen. *before*
+    is the process's own private memory just before *used* was read, as ``own.private`` is just after; None if not
+    asked for.
     """
 
     used: int
@@ -47,6 +55,7 @@ class Reading(NamedTuple):
     own: Own | None
     processes: int
     oom_kills: int | None
+    before: int | None = None
 
     @property
     def room(self) -> int:
@@ -65,20 +74,29 @@ class Gauge:
 
     def __init__(self) -> None:
         self.files = KeptFiles()
-        self._due = 0.0
+        self._due = self._close_due = 0.0
         self._chain: Chain | None = None
         self._levels: list[_Level] = []
+        self._unseen: list[_Level] = []  # limits that stand in no file of a level
         self._processes = 1
         self._kills: int | None = None
 
-    def read(self, now: float) -> Reading | None:
-        """Return memory as it is now, None where no limit is set or nothing can be read."""
+    def read(self, now: float, *, closely: bool = False) -> Reading | None:
+        """
+        Return memory as it is now, None where no limit is set or nothing can be read. *closely*: see `Reading.before`,
+        and limits that were changed are seen sooner.
+        """
         if now >= self._due:
             self._refresh()
             self._due = now + _REFRESH_S
+            self._close_due = now + _CLOSE_S
+        elif closely and now >= self._close_due:
+            self._reread()
+            self._close_due = now + _CLOSE_S
         chain = self._chain
         if not self._levels or chain is None:
             return None
+        before = self._private() if closely else None
         tightest: tuple[int, int, _Level] | None = None
         seen: dict[Place, int] = {}
         for level in self._levels:
@@ -95,7 +113,7 @@ class Gauge:
         if tightest is None:
             return None
         _, used, level = tightest
-        return Reading(used, level.limit, level.source, self.own(), self._processes, self._kills)
+        return Reading(used, level.limit, level.source, self.own(), self._processes, self._kills, before)
 
     def own(self) -> Own | None:
         """Return what this process holds, None where that cannot be read."""
@@ -105,7 +123,22 @@ class Gauge:
             return None
         private = sizes.get("RssAnon", sizes["VmRSS"])  # older than Linux 4.5
         resident = sizes["VmRSS"]
-        return Own(private, sizes.get("RssShmem", 0), resident, sizes.get("VmHWM", resident), sizes["VmData"])
+        threads = parse.parse_status_word(text or "", "Threads") or ""
+        return Own(
+            private,
+            sizes.get("RssShmem", 0),
+            resident,
+            sizes.get("VmHWM", resident),
+            sizes["VmData"],
+            int(threads) if threads.isdecimal() else 1,
+        )
+
+    def _private(self) -> int | None:
+        """Return RssAnon by the file that is quickest to read (proc_pid_statm(5)): resident less shared pages."""
+        words = (self.files.text(_STATM) or "").split()
+        if len(words) < 3 or not (words[1].isdecimal() and words[2].isdecimal()):
+            return None
+        return (int(words[1]) - int(words[2])) * _PAGE
 
     def close(self) -> None:
         """Let the descriptors go until the next look."""
@@ -117,23 +150,34 @@ class Gauge:
         files.notes.clear()
         self._levels = []
         self._chain = chain = locate_own(files).chains.get("memory")
-        told = self._told()
         if chain is None:
             return
-        self._levels = [
-            _Level(level.binding, level.place, printable(level.file))
-            for level in levels.read_memory_levels(files, chain)
-            if level.binding is not None
-        ]
+        self._unseen = []
         hidden = levels.read_hidden_limit(files, chain)
-        if hidden is not None and all(hidden.value < level.limit for level in self._levels):
-            self._levels.append(_Level(hidden.value, None, printable(hidden.file)))
+        if hidden is not None:
+            self._unseen.append(_Level(hidden.value, None, printable(hidden.file)))
+        told = self._told()
         if told is not None:  # it replaces the host's memory, and never a limit that the kernel kills for
-            self._levels.append(_Level(told, None, "CGEXEC_MEMORY"))
+            self._unseen.append(_Level(told, None, "CGEXEC_MEMORY"))
+        self._reread()
         if self._levels:
             events, _ = levels.read_memory_events(files, chain.version, chain.places[0])
             self._kills = events.get("oom_kill")
             self._processes = count_like(files, levels.read_processes(files, chain))
+
+    def _reread(self) -> None:
+        """Read the limits of the levels that are known."""
+        if self._chain is not None:
+            seen = [
+                _Level(level.binding, level.place, printable(level.file))
+                for level in levels.read_memory_levels(self.files, self._chain)
+                if level.binding is not None
+            ]
+            self._levels = seen + [
+                each
+                for each in self._unseen
+                if each.source == "CGEXEC_MEMORY" or all(each.limit < s.limit for s in seen)
+            ]
 
     def _told(self) -> int | None:
         try:

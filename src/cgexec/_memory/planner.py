@@ -124,6 +124,7 @@ class Planner:
         self._of_late: _Most[Footprint] = _Most()
         self._promised: _Most[str] = _Most()  # bytes, by given estimates
         self._wanted, self._available = 0, 0.0  # at the last look
+        self._bold = False
         self._calm = 0.0
         self._calm_from = -inf
         self._looked = 0.0
@@ -156,6 +157,8 @@ class Planner:
         wanted: int,
         margin: int,
         now: float,
+        *,
+        bold: bool = False,
     ) -> Outlook:
         """
         Take in what is seen and return what may be started.
@@ -168,7 +171,9 @@ class Planner:
             wanted: the most tasks that could be running, were memory no concern.
             margin: see `margin_of`.
             now: a monotonic time in seconds.
+            bold: a surprise would kill nobody, so nothing is kept free for one.
         """
+        self._bold = bold
         self.reading, self.margin = reading, margin
         used = self._measure(reading, now)
         self._follow(used, running)
@@ -309,6 +314,8 @@ class Planner:
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""
+        if self._bold:
+            return 0.0
         room = max(0.0, self.plan - self._floor - footprint.share)
         return min((_SURPRISE - 1) * footprint.share, room) / footprint.samples
 
@@ -318,6 +325,8 @@ class Planner:
         for each in running:
             if each.given is None and each.footprint.samples:
                 counts[each.footprint] = counts.get(each.footprint, 0) + 1
+        if self._bold:
+            return 0.0
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
         # One more of the largest seen must fit below the limit, if need be into the margin.
         large = max((each.largest - each.share for each in counts), default=0.0) - self.margin

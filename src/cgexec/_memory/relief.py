@@ -1,19 +1,13 @@
-"""
-Memory that could be given back: collect cycles, and have the allocator return what it keeps.
+"""Memory that could be given back: collect cycles, and have the allocator return what it keeps."""
 
-CPython frees into the C library, and glibc keeps freed blocks in its arenas, each thread's in its own. What is kept
-counts against the container like anything else.
-"""
-
-import ctypes
 import gc
-from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
+from cgexec._memory.allocator import pin, trim
 from cgexec._memory.gauge import Gauge, Reading
 
-__all__ = ["Relief", "Relieved", "pin", "trim"]
+__all__ = ["Relief", "Relieved"]
 
 # Not more often than this, in seconds; twice as long after each time that it did not help, up to the most.
 _LEAST_S, _MOST_S = 0.1, 60.0
@@ -29,41 +23,6 @@ class Relieved(NamedTuple):
 
     bytes: int
     seconds: float
-
-
-# malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_PINNED = 256 << 10
-
-
-def _glibc(name: str) -> Callable[..., int] | None:
-    """Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go."""
-    try:
-        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError):  # musl and macOS; Windows
-        return None
-    return found
-
-
-def trim() -> None:
-    """Have glibc give free memory back to the kernel."""
-    malloc_trim = _glibc("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
-
-
-def pin() -> bool:
-    """
-    Have glibc return large blocks as soon as they are freed; False with another C library. Holds for the process.
-
-    By itself glibc raises the size from which blocks come from the kernel, up to 32 MiB, with the blocks that are
-    freed; smaller ones then stay at the top of the arena of the thread that had them, where malloc_trim does not reach
-    (it trims the top of the main arena only). Thirty threads can keep a gigabyte so. The price is page faults.
-    """
-    mallopt = _glibc("mallopt")
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _PINNED)) and bool(mallopt(_M_TRIM_THRESHOLD, _PINNED))
 
 
 class Relief:

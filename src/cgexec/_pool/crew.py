@@ -8,17 +8,20 @@ Everything here is told what to do by the state machine, and does it without the
 import heapq
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures.thread import BrokenThreadPool
 from functools import partial
-from time import monotonic, sleep, thread_time
+from time import monotonic, sleep
 from typing import Any, Protocol
 
+from cgexec._memory.fuse import fuse
 from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.serving import work
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
@@ -30,8 +33,7 @@ _LOGGER = logging.getLogger("cgexec")
 SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
 _EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
 _BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore", final=True)
-# How often a busy worker reads its CPU clock, in seconds: a system call, so not for every task.
-_CPU_EVERY = 0.1
+
 # How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.
 _LOOK_AGAIN = 1.0
 _LOOK_AT_EXIT = 0.02
@@ -121,6 +123,8 @@ class Crew:
             raise
 
     def _mend(self) -> None:
+        if isinstance(sys.exception(), MemoryError):
+            fuse().give_out(everything=here.worker is None)
         workers = mending.mend(self.state, threading.get_ident())
         if isinstance(workers, list):
             self.call_all(workers)
@@ -197,8 +201,9 @@ class Crew:
         with self._lock:
             worker.number = heapq.heappop(self._numbers) if self._numbers else len(self._threads)
             name = f"{self._prefix}_{worker.number}"
-            thread = threading.Thread(target=_work, args=(self, worker), name=name, daemon=False)
+            thread = threading.Thread(target=work, args=(self, worker), name=name, daemon=False)
             self._threads[worker] = thread
+        fuse().expect_thread()
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
@@ -321,62 +326,3 @@ def do_all(chores: Iterable[Chore]) -> None:
 def end_all(tasks: Iterable[Task], why: Closed | None) -> None:
     """End tasks that were taken out before they ran: with that error, or as cancelled."""
     do_all([partial(task.end, None if why is None else why.error(why.text)) for task in tasks])
-
-
-def _work(crew: Crew, worker: Worker) -> None:
-    """Be a worker: ask, run, ask again."""
-    if not crew.take_post(worker):
-        return
-    here.worker, here.state = worker, crew.state
-    try:
-        if crew.initialize():
-            _serve(crew, worker)
-            crew.leave(worker)
-        else:
-            crew.lose(worker)
-    except BaseException as error:  # an asynchronous exception, or MemoryError where no task was running
-        _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
-        crew.lose(worker, error)
-
-
-def _serve(crew: Crew, worker: Worker) -> None:
-    ask, wait, idle_timeout, park = crew.state.next, worker.wake.acquire, crew.idle_timeout, Verdict.PARK
-    watch, look = crew.watch, Verdict.LOOK
-    outcome = 0
-    cpu_due = 0.0
-    while True:
-        now = monotonic()
-        if now >= cpu_due:
-            cpu_due = now + _CPU_EVERY
-            worker.cpu_seconds = thread_time()
-        if now >= watch.due:
-            watch.look(worker)
-        task: Any = ask(worker, now, outcome)  # a task, LOOK, PARK or LEAVE: told apart by hand, below
-        if task is look:
-            task = crew.look_and_ask(worker)
-        if worker.errand is not None:
-            errand, worker.errand = worker.errand, None
-            crew.act(errand)
-        if worker.chores is not None:
-            chores, worker.chores = worker.chores, None
-            crew.call_all((), chores)
-        if task is park:
-            outcome = 0
-            if idle_timeout is None:
-                wait()
-            elif not crew.park(worker):
-                return
-            if not worker.handed or worker.task is None:
-                continue
-            worker.handed = False
-            task = worker.task
-        elif task.__class__ is not Task:
-            return
-        if task.extra is not None:
-            crew.expect_end(task)
-        try:
-            outcome = task.run()
-        except BaseException:  # a done-callback that raised more than an Exception, or a future somebody else ended
-            _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
-            outcome = task.outcome()
-        # Kept until the next is there: let go by the state machine, its result might be finalized under the lock.

@@ -114,14 +114,14 @@ def running(state: Admission) -> list[tuple[Task, float, Worker | None]]:
 
 
 def _may_wait(task: Task | None) -> bool:
-    return task is not None and task.place in (WAITING, LINED)
+    return task is not None and task.place in (WAITING, LINED) and not task.tries  # or it has waited in time
 
 
 def _expire(state: Admission, entries: deque[tuple[float, ref[Task]]], oldest: float, expired: list[Task]) -> None:
     """Take out of *entries* what no longer waits, and what has waited since *oldest* or longer."""
     while entries and (entries[0][0] <= oldest or not _may_wait(entries[0][1]())):
         task = entries.popleft()[1]()
-        if task is None:
+        if task is None or task.tries:
             continue
         if task.place == WAITING:
             state.bury(task)

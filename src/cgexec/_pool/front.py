@@ -52,6 +52,7 @@ class Pool:
         self.door = Door(self.state, self.crew, kept.policy)
         if kept.care.guard:
             self.state.needs, self.state.observe = kept.care.needs, kept.care.observe
+            self.state.retry, self.state.guarded = kept.care.retry, True
             self.crew.care, self.crew.watch = kept.care, watch()
             watch().add(self.crew)
         if kept.would is not None:

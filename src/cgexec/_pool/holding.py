@@ -1,6 +1,7 @@
 """What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
 
 from collections.abc import Callable
+from math import inf
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -23,15 +24,20 @@ class Need(NamedTuple):
     usual: float | None  # how long its tasks take, in seconds
     held_since: float | None
     spent: float  # see `Admission.spent`
+    starved: int  # tasks that memory ran out for
 
 
 class Funds(NamedTuple):
-    """What the last look at memory allows. *budget* in bytes; *spare*: one task may start whatever it needs."""
+    """
+    What the last look at memory allows. *budget* in bytes; *spare*: one task may start whatever it needs; *most*: so
+    many tasks may run, whatever they need.
+    """
 
     bounded: bool
     budget: float = 0.0
     spare: bool = False
     shut: bool = False
+    most: float = inf
 
 
 class Price:
@@ -78,8 +84,9 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
         head = next((task for task in state.queue if task.place != GONE), None)
         ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
         return Need(
-            busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since, state.spent
-        )
+            busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since, state.spent,
+            tally.memory_errors,
+        )  # fmt: skip
 
     return state.enter(part)
 
@@ -97,7 +104,9 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
         if isinstance(state.price, Price):
             state.price.forget()
         missed = state.spent - seen.spent
-        state.bounded, state.budget, state.spare = funds.bounded, funds.budget - missed, funds.spare and not missed
+        if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before
+            state.bounded, state.budget = funds.bounded, funds.budget - missed
+            state.spare, state.most = funds.spare and not missed, funds.most
         chores: list[Chore] = []
         if funds.shut != state.shut:
             state.shut = funds.shut

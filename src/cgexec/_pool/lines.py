@@ -66,7 +66,7 @@ def displace(state: Admission, task: Task) -> tuple[Worker | Verdict | None, Tas
             return Verdict.CLOSED
         if state.is_full():
             for each in state.queue:
-                if each.place == WAITING:
+                if each.place == WAITING and not each.tries:
                     state.bury(each)
                     state.tally.discarded += 1
                     oldest.append(each)

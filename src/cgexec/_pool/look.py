@@ -69,6 +69,10 @@ class Stats:
         reliefs: how often memory was asked back (``gc.collect()``, ``malloc_trim``) before tasks were held on.
         relieved_bytes: what that gave back, all together.
         oom_kills: processes that the kernel has killed for this container's memory limit.
+        memory_errors: runs of this pool's tasks that ended with MemoryError.
+        memory_retries: those after which the task was run again (``on_memory_error="retry"``).
+        fuse: the bytes of private memory that the process may have mapped before allocations fail; None while no fuse
+            is armed (``memory_fuse=True``).
         closed: why nothing is accepted any more.
         would: with CGEXEC_MODE=observe what would have happened: the size (``"limit"``), and how often a submit would
             have been ``"blocked"``, ``"rejected"``, ``"discarded"`` or ``"ran_in_caller"``, and a start ``"held"``.
@@ -110,6 +114,9 @@ class Stats:
     reliefs: int = 0
     relieved_bytes: int = 0
     oom_kills: int | None = None
+    memory_errors: int = 0
+    memory_retries: int = 0
+    fuse: int | None = None
     closed: str | None = None
     would: Mapping[str, int] = field(default_factory=dict, hash=False)
 
@@ -191,6 +198,8 @@ def _look(state: Admission, now: float) -> Sight:
         "held_seconds": tally.held_seconds,
         "healthy": state.held_since is None or now - state.held_since < UNHEALTHY_S,
         "would_hold": tally.would_hold,
+        "memory_errors": tally.memory_errors,
+        "memory_retries": tally.memory_retries,
         "last_change": _change(state.change, now),
         "closed": None if state.closed is None else state.closed.text,
     }

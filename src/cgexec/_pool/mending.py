@@ -21,7 +21,7 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.queue, state.line, state.inline, state.expiring = deque(), OrderedDict(), {}, {}
     state.staff = set() if forker is None else {forker}
     state.quiet = []
-    state.bounded = state.held = state.shut = False
+    state.guarded = state.bounded = state.held = state.shut = False
     state.recount()
 
 

@@ -5,7 +5,7 @@ from enum import Enum
 from threading import Lock, Thread
 from typing import NamedTuple
 
-from cgexec._pool.task import CANCELLED, COMPLETED, Task
+from cgexec._pool.task import AGAIN, CANCELLED, COMPLETED, STARVED, Task
 
 __all__ = ["Change", "Chore", "Closed", "Closing", "Tally", "Ticket", "Verdict", "Worker"]
 
@@ -97,8 +97,8 @@ class Tally:
 
     __slots__ = (
         "_roll_ended", "_roll_seconds", "_rolled", "blocked_seconds", "cancelled", "completed", "cpu_seconds",
-        "discarded", "ended_when_seen", "expired", "failed", "held_seconds", "over_bound", "overdue", "ran_in_caller",
-        "rejected", "seen", "task_seconds", "would_hold",
+        "discarded", "ended_when_seen", "expired", "failed", "held_seconds", "memory_errors", "memory_retries",
+        "over_bound", "overdue", "ran_in_caller", "rejected", "seen", "task_seconds", "would_hold",
     )  # fmt: skip
 
     # So many tasks make a mean that replaces the one before. Chosen by hand.
@@ -108,6 +108,7 @@ class Tally:
         self.completed = self.failed = self.cancelled = self.discarded = self.expired = 0
         self.overdue = self.over_bound = self.ran_in_caller = 0
         self.would_hold = 0
+        self.memory_errors = self.memory_retries = 0
         self.held_seconds = 0.0  # without the hold that lasts
         self.rejected: dict[str, int] = {}
         self.task_seconds = self.cpu_seconds = self.blocked_seconds = 0.0
@@ -116,8 +117,12 @@ class Tally:
         self._rolled: float | None = None
 
     def count(self, outcome: int) -> None:
-        """Count a task that ended so."""
-        if outcome == COMPLETED:
+        """Count a task that ended so, or will be run again."""
+        if outcome in (STARVED, AGAIN):
+            self.memory_errors += 1
+        if outcome == AGAIN:
+            self.memory_retries += 1
+        elif outcome == COMPLETED:
             self.completed += 1
         elif outcome == CANCELLED:
             self.cancelled += 1

@@ -28,6 +28,7 @@ class Reports:
         self._forced: dict[str, float] = {}
         self._corrected = 1.0
         self._troubled = 0
+        self._starved = 0
 
     def start(self, reading: Reading) -> None:
         """Say once what the container has been through, and when others share it."""
@@ -94,6 +95,25 @@ class Reports:
                 "tasks take %.1f times the memory they are said to need (memory_per_task=, options(memory=)); "
                 "that is what they count with from now on", planner.correction,
             )  # fmt: skip
+
+    def starved(self, failed: int, running: int, limit: float, planner: Planner) -> None:
+        """Say that memory ran out for tasks; not every time."""
+        before, self._starved = self._starved, self._starved + failed
+        if before.bit_length() == self._starved.bit_length():  # said at the first, second, fourth ...
+            return
+        reading = planner.reading
+        use = "" if reading is None else f" ({format_bytes(reading.used)} of {format_bytes(reading.limit)} in use now)"
+        if running == 1:
+            _LOGGER.warning(
+                "memory ran out for a task that ran alone%s: it needs more than there is. Raise the memory limit, or "
+                "have it take less.", use,
+            )  # fmt: skip
+            return
+        _LOGGER.warning(
+            "memory ran out for %d task run(s) so far, of late with %d running%s: at most %d run side by side for now. "
+            "A memory_per_task=, or fewer max_workers, saves what they did in vain.",
+            self._starved, running, use, limit,
+        )  # fmt: skip
 
     def pinned(self) -> None:
         """Say that the allocator works another way now."""

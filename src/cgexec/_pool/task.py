@@ -4,15 +4,33 @@ A call handed to a pool: one object that is both the work item and the future th
 The future's own fields belong to the standard library and are used through its methods only.
 """
 
+import errno
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cgexec._memory.fuse import fuse
+
 if TYPE_CHECKING:
     from cgexec._pool.admission import Admission
 
-__all__ = ["CANCELLED", "COMPLETED", "FAILED", "GONE", "LINED", "RUNNING", "WAITING", "Extra", "Task", "TaskCancelled"]
+__all__ = [
+    "AGAIN",
+    "ALONE",
+    "CANCELLED",
+    "COMPLETED",
+    "FAILED",
+    "GONE",
+    "LINED",
+    "RUNNING",
+    "STARVED",
+    "WAITING",
+    "Extra",
+    "Task",
+    "TaskCancelled",
+    "is_memory_error",
+]
 
 # Where a task stands. Changed under the lock of its pool's state machine only.
 LINED = 0  # its submitter waits for a place
@@ -24,19 +42,33 @@ GONE = 3  # taken out before it ran: cancelled, discarded, expired
 COMPLETED = 1
 FAILED = 2
 CANCELLED = 3
+STARVED = 4  # for want of memory
+AGAIN = 5  # for want of memory; its future is open, and it is to be run again
+
+# A task that has run out of memory so often beside others is run alone the next time, and then for the last time.
+ALONE = 3
 
 
 class TaskCancelled(CancelledError):
     """Raised by `cgexec.checkpoint` inside a running task that was asked to end; its future then holds this error."""
 
 
+def is_memory_error(error: BaseException) -> bool:
+    """Return whether that is how a lack of memory shows: from an allocation, or from a system call."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
 class Extra(NamedTuple):
-    """What only some calls have; times in seconds, None is "without end"; memory in bytes, None is the pool's word."""
+    """
+    What only some calls have; times in seconds, None is "without end"; memory in bytes and whether to run again after
+    a MemoryError, None is the pool's word.
+    """
 
     context: Context | None = None
     queue_timeout: float | None = None
     run_timeout: float | None = None
     memory: int | None = None
+    retry: bool | None = None
 
 
 class Task(Future[Any]):  # the result is whatever the callable returns
@@ -56,13 +88,18 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     place: int = LINED
     since: float  # monotonic time of the submit, in seconds
     overdue: bool = False  # was found to run longer than it should
+    tries: int = 0  # runs that ended AGAIN
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
     stop: bool = False
 
     def run(self) -> int:
         """Run the call, end the future and return how it ended. A frame of its own: an error's traceback holds it."""
-        if not self.set_running_or_notify_cancel():
+        if self.tries:
+            if self.stop:
+                self.end(None)
+                return CANCELLED
+        elif not self.set_running_or_notify_cancel():
             self.drop_call()
             return CANCELLED
         extra = self.extra
@@ -75,9 +112,10 @@ class Task(Future[Any]):  # the result is whatever the callable returns
             else:
                 result = self.fn(*self.args, **self.kwargs)
         except BaseException as error:  # noqa: BLE001  # whatever a task raises is its result, as in the stock pool
-            self.drop_call()
-            self.set_exception(error)
-            outcome = CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
+            outcome = self._outcome_of(error)
+            if outcome != AGAIN:
+                self.drop_call()
+                self.set_exception(error)
             self = None  # type: ignore[assignment]  # noqa: PLW0642  # or: error, traceback, this frame, future, error
             return outcome
         self.fn = None
@@ -88,6 +126,17 @@ class Task(Future[Any]):  # the result is whatever the callable returns
             self.extra = None
         self.set_result(result)
         return COMPLETED
+
+    def _outcome_of(self, error: BaseException) -> int:
+        """Return how a run ended that raised; let the reserve go first of all where it was for want of memory."""
+        if not is_memory_error(error):
+            return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
+        fuse().give_out()
+        retry = self.home.retry if self.extra is None or self.extra.retry is None else self.extra.retry
+        if not retry or self.tries >= ALONE or self.place != RUNNING:  # or its submitter runs it
+            return STARVED
+        self.tries += 1
+        return AGAIN
 
     def outcome(self) -> int:
         """Return how the run ended, by what the future holds."""
@@ -125,6 +174,9 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     def end(self, error: BaseException | None) -> None:
         """End a future that was taken out before it ran, with *error* or, where that is None, as cancelled."""
         self.drop_call()
+        if self.tries:  # it ran, and was to run again
+            self.set_exception(error or TaskCancelled("taken out before it was run again; it had run out of memory"))
+            return
         if error is None:
             super().cancel()
         # Only one who moved the task to GONE comes here, so this is called once; it also tells `wait` of a

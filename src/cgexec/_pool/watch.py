@@ -13,9 +13,11 @@ from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from cgexec._memory.aimd import Aimd
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
-from cgexec._memory.gauge import Gauge
+from cgexec._memory.fuse import fuse
+from cgexec._memory.gauge import Gauge, Reading
 from cgexec._memory.planner import Outlook, Planner, Running, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
@@ -23,7 +25,7 @@ from cgexec._pool.crew import Crew
 from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
-from cgexec._pool.task import Task
+from cgexec._pool.task import ALONE, Task
 from cgexec._settings import Care
 
 __all__ = ["Watch", "watch"]
@@ -33,6 +35,7 @@ HOLD_LIMIT_S = 5.0
 # How fast memory may fill, in bytes a second: what page faults allow. The ticker looks again before it could be full.
 _FILL = 2 << 30
 _TICK_LEAST_S, _TICK_MOST_S, _TICK_HELD_S = 0.05, 1.0, 0.02
+_TICK_FUSED_S = 0.1  # what others use moves the fuse
 # Looks of the workers may cost this share of a CPU: with room, and where something is held or room is scarce.
 _SHARE, _SHARE_NEAR = 0.005, 0.05
 _NEAR = 0.25  # of the plan left
@@ -64,10 +67,12 @@ class Watch:
         self.gauge = Gauge()
         self.planner = Planner()
         self.relief = Relief()
+        self.aimd = Aimd()
         self.reports = Reports()
         self._lock = threading.Lock()
         self._crews: WeakSet[Crew] = WeakSet()
         self._ended: dict[int, int] = {}
+        self._starved: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
         self._ticking = False
@@ -100,6 +105,7 @@ class Watch:
             "reliefs": self.relief.times,
             "relieved_bytes": self.relief.bytes,
             "oom_kills": reading.oom_kills,
+            "fuse": fuse().limit,
         }
 
     def look(self, asking: Worker | None = None) -> None:
@@ -146,27 +152,40 @@ class Watch:
         pools = self._needs(asking)
         busy = sum(len(pool.need.busy) for pool in pools)
         waiting = sum(pool.need.waiting for pool in pools)
-        reading = self.gauge.read(begin)
+        fused = any(pool.care.fuse for pool in pools)
+        armed = any(pool.care.fuse and (pool.need.busy or pool.need.waiting) for pool in pools)
+        lately, ended = self._lately(pools), self._count_ended(pools)
+        self._shrink_or_grow(pools, busy, ended, begin)
+        if not busy and not waiting:
+            self.aimd.forget()
+        reading = self.gauge.read(begin, closely=fused)
         if reading is None:
+            fuse().restore()
             self.due = begin + _UNLIMITED_S
             self._ticking = False
-            return self._fund([(pool, Funds(bounded=False)) for pool in pools], begin)
+            return self._fund(self._narrow(pools, [(pool, Funds(False, inf)) for pool in pools], busy), begin)
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
             reading = reading._replace(processes=told)
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
-        lately = self._lately(pools)
+        if armed:
+            self._arm(reading, margin, busy)
+        else:
+            fuse().restore()
         outlook = self.planner.look(
             reading,
             [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
-            self._count_ended(pools),
+            ended,
             lately,
             sum(pool.need.allowed for pool in pools),
             margin,
             begin,
+            bold=armed and all(pool.care.retry for pool in pools if pool.need.busy or pool.need.waiting),
         )
-        funds = self._share_out(pools, outlook, busy, begin)
+        funds = self._narrow(pools, self._share_out(pools, outlook, busy, begin), busy)
+        if fused and not armed:
+            funds = [(pool, Funds(True, -inf) if pool.care.fuse else given) for pool, given in funds]
         calls = self._fund(funds, begin)
         held = any(pool.crew.state.held for pool in pools)
         self._wants_relief = held and outlook.surplus > _SURPLUS * reading.limit
@@ -174,7 +193,8 @@ class Watch:
         if held and reading.used > _SHORT * self.planner.plan and self.relief.pin():
             self.reports.pinned()
         near = held or outlook.available < _NEAR * self.planner.plan
-        self._interval = _TICK_HELD_S if held else min(_TICK_MOST_S, max(_TICK_LEAST_S, reading.room / _FILL))
+        most = _TICK_FUSED_S if armed else _TICK_MOST_S
+        self._interval = _TICK_HELD_S if held else min(most, max(_TICK_LEAST_S, reading.room / _FILL))
         end = monotonic()
         self._looked = begin
         if busy or waiting:
@@ -186,6 +206,42 @@ class Watch:
             self.due = 0.0
             self._ticking = False
         return calls
+
+    def _arm(self, reading: Reading, margin: int, busy: int) -> None:
+        """Hold the fuse where memory ends."""
+        if self.relief.pin():
+            self.reports.pinned()
+        fuse().follow(reading, margin, rest=not busy)
+
+    def _shrink_or_grow(self, pools: list[_Pool], busy: int, ended: int, now: float) -> None:
+        """Let fewer run after memory ran out for some, and more when it does no more."""
+        before, self._starved = self._starved, {id(pool.crew): pool.need.starved for pool in pools}
+        failed = sum(max(0, count - before.get(crew, 0)) for crew, count in self._starved.items())
+        if failed:
+            self.aimd.failed(busy + failed)
+            self.reports.starved(failed, busy + failed, self.aimd.limit, self.planner)
+        else:
+            seconds = min(max(0.0, now - self._looked), _TICK_MOST_S)
+            self.aimd.went_well(ended, seconds, sum(pool.need.allowed for pool in pools))
+
+    def _narrow(self, pools: list[_Pool], funds: list[tuple[_Pool, Funds]], busy: int) -> list[tuple[_Pool, Funds]]:
+        """
+        Keep to the number that may run side by side since memory ran out for one: that many, or the one that has to
+        run alone, as it ran out of memory too often beside others.
+        """
+        alone = next((pool for pool in pools if any(task.tries >= ALONE for task in _first(pool.need))), None)
+        if self.aimd.limit == inf and alone is None:
+            return funds
+        more = max(0, int(self.aimd.limit) - busy) if self.aimd.limit < inf else inf
+        narrowed = []
+        for pool, given in funds:
+            most = len(pool.need.busy) + more
+            if alone is not None:
+                most = 1 if pool is alone and busy == len(pool.need.busy) else 0
+            elif pool.need.waiting:
+                more = 0
+            narrowed.append((pool, given._replace(bounded=True, most=inf if pool.care.observe else most)))
+        return narrowed
 
     def _needs(self, asking: Worker | None) -> list[_Pool]:
         pools = []
@@ -265,6 +321,11 @@ class Watch:
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
         return calls
+
+
+def _first(need: Need) -> list[Task]:
+    """Return the tasks that run and the one that is to run next."""
+    return [*(task for task, _ in need.busy), *(() if need.head is None else (need.head,))]
 
 
 def _given(task: Task) -> int | None:

@@ -1,0 +1,174 @@
+"""
+The fuse: an allocation that would have had the container killed raises MemoryError instead.
+
+While a pool with ``memory_fuse=True`` has work, the soft RLIMIT_DATA of the process is held at what it may have mapped
+(`Cap`). The kernel enforces it (getrlimit(2): since Linux 4.7 for private mappings, too), so nothing depends on how
+soon anybody looks.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from cgexec._kernel.host import is_linux
+from cgexec._memory.allocator import free_bytes
+from cgexec._memory.cap import Cap, Caps
+from cgexec._memory.gauge import Reading
+
+__all__ = ["Fuse", "fuse", "unfused", "why_no_fuse"]
+
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    _resource = None  # type: ignore[assignment]
+
+# glibc's for threads where RLIMIT_STACK sets none (pthread_create(3), x86-64).
+_STACK = 2 << 20
+_MOST = (1 << 63) - 1
+
+
+def why_no_fuse() -> str | None:
+    """Return why there is no fuse on this platform, None if there is one."""
+    if _resource is None or not hasattr(_resource, "RLIMIT_DATA"):
+        return "this platform has no RLIMIT_DATA"
+    return None if is_linux() else "only Linux holds a process to RLIMIT_DATA"
+
+
+class Fuse:
+    """
+    Keeps the process's soft limit. Any thread may call it; nothing blocks for longer than a system call.
+
+    Its lock is re-entrant, as a finalizer that runs in the middle may run out of memory, too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._cap: Cap | None = None
+        # Whole argument tuples, made beforehand: where they are needed no memory may be left to make them.
+        self._steps: tuple[tuple[int, int], ...] = ()
+        self._step = 0  # how many thirds of the margin are given out
+        self._ours: int | None = None  # the soft limit that was set here, None: none
+        self._theirs = 0  # what it was before
+        self._pauses = 0
+
+    @property
+    def limit(self) -> int | None:
+        """The bytes that may be mapped now; None while it is out of the way."""
+        return self._ours
+
+    def follow(self, reading: Reading, margin: int, *, rest: bool) -> None:
+        """Hold the limit where *reading* wants it. *rest*: no task runs, so that what lies idle can be measured."""
+        own = reading.own
+        if own is None:  # nothing to go by
+            self.restore()
+            return
+        with self._lock:
+            if self._cap is None:
+                self._cap = Cap(_stack_size())
+            if rest:
+                self._cap.rest(own, free_bytes())
+            caps = self._cap.follow(reading, own, margin)
+            # What was given out is taken back when it is no longer in use.
+            if own.data < caps.plan - margin // 6:
+                self._step = 0
+            self._set(caps)
+
+    def give_out(self, *, everything: bool = False) -> None:
+        """Let the reserve go: an allocation was refused, and the rest must go on. First thing on a MemoryError."""
+        with self._lock:
+            step = 2 if everything else 1
+            if self._ours is not None and self._step < step:
+                self._step = step
+                self._apply()
+
+    def expect_thread(self) -> None:
+        """Let one more thread map its stack, which it will hardly touch; the next look counts it."""
+        with self._lock:
+            if self._ours is not None and self._cap is not None:
+                more = self._cap.stack
+                self._steps = tuple((soft + more, hard) for soft, hard in self._steps)
+                self._apply()
+
+    def restore(self) -> None:
+        """Put back the limit that was there."""
+        with self._lock:
+            self._steps = ()
+            self._step = 0
+            self._apply()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Have it out of the way for the length of the block."""
+        with self._lock:
+            self._pauses += 1
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                self._apply()
+
+    def _set(self, caps: Caps) -> None:
+        hard = _resource.getrlimit(_resource.RLIMIT_DATA)[1]
+        top = _MOST if hard == _resource.RLIM_INFINITY else hard
+        self._steps = tuple((max(1, min(soft, top)), hard) for soft in caps)
+        self._apply()
+
+    def _apply(self) -> None:
+        """Have the kernel know what holds now. What somebody else has set meanwhile is what will be put back."""
+        wanted = self._steps[self._step] if self._steps and not self._pauses else None
+        if wanted is None and self._ours is None:
+            return
+        soft, hard = _resource.getrlimit(_resource.RLIMIT_DATA)
+        if soft != self._ours:
+            self._theirs = soft
+        if wanted is None:
+            self._ours = None
+            _resource.setrlimit(_resource.RLIMIT_DATA, (self._theirs, hard))
+        elif wanted[0] != soft:
+            if self._theirs != _resource.RLIM_INFINITY and self._theirs < wanted[0]:  # theirs is the tighter one
+                wanted = (self._theirs, hard)
+            self._ours = wanted[0]
+            _resource.setrlimit(_resource.RLIMIT_DATA, wanted)
+
+    def after_fork(self) -> None:
+        """Be as before in a child process, which has none of the pools."""
+        self._lock = threading.RLock()
+        self._pauses = 0
+        self._cap = None
+        self.restore()
+
+
+def _stack_size() -> int:
+    """Return the bytes that a new thread maps for its stack."""
+    own = threading.stack_size()
+    if own:
+        return own
+    soft: int = _resource.getrlimit(_resource.RLIMIT_STACK)[0]
+    return _STACK if soft == _resource.RLIM_INFINITY else soft
+
+
+_fuse = Fuse()
+
+
+def fuse() -> Fuse:
+    """Return the one of this process."""
+    return _fuse
+
+
+def unfused() -> AbstractContextManager[None]:
+    """
+    Return a context manager that has the memory fuse out of the way; the limit is the process's, not a thread's.
+
+    For what maps much and touches little (a sparse array), and for starting a subprocess, which would inherit the
+    limit: ``with cgexec.unfused(): subprocess.run(...)``. What was mapped meanwhile counts in full again afterwards,
+    until the next moment at which no task runs. Any thread may use it, also more than one at a time; it does not
+    block, and does nothing where no fuse is armed.
+    """
+    return _fuse.pause()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fuse.after_fork)

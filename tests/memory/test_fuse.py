@@ -1,0 +1,122 @@
+"""The soft limit of a real process: each test has one of its own, as it is nobody's to share."""
+
+import pytest
+
+from cgexec._memory import fuse
+from support.lab import run_alone
+
+pytestmark = pytest.mark.skipif(fuse.why_no_fuse() is not None, reason=f"no fuse: {fuse.why_no_fuse()}")
+
+START = """
+import os, resource, threading
+import cgexec
+from cgexec._memory.fuse import fuse
+from cgexec._memory.gauge import Gauge, Reading
+MIB = 1 << 20
+own = Gauge().own()
+def soft():
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+def follow(rest=False):
+    fuse().follow(Reading(own.private, 256 * MIB, "by hand", own, 1, 0, own.private), 30 * MIB, rest=rest)
+before = soft()
+follow(rest=True)
+armed = soft()
+def refused(mebibytes):
+    try:
+        return not bytearray(mebibytes * MIB)
+    except MemoryError:
+        return True
+"""
+
+
+def test_an_allocation_beyond_it_raises_and_none_below():
+    seen = run_alone(START + "answer(below=refused(100), beyond=refused(300))")
+    assert (seen.below, seen.beyond) == (False, True)
+
+
+def test_it_is_put_back_as_it_was():
+    seen = run_alone(START + "fuse().restore(); answer(before=before, armed=armed, after=soft())")
+    assert seen.armed != seen.before == seen.after
+
+
+def test_the_reserves_are_given_out_in_two_steps_and_taken_back_by_the_next_look():
+    seen = run_alone(
+        START
+        + "fuse().give_out(); one = soft(); fuse().give_out(everything=True); two = soft(); follow()\n"
+        + "answer(steps=[one - armed, two - one], after=soft() - armed)"
+    )
+    assert seen.steps == [10 << 20, 10 << 20]
+    assert seen.after == 0
+
+
+def test_unfused_nests_and_holds_for_the_process():
+    seen = run_alone(
+        START
+        + """
+inside = []
+with cgexec.unfused():
+    with cgexec.unfused():
+        inside.append(soft())
+    thread = threading.Thread(target=lambda: inside.append(soft()))
+    thread.start(); thread.join()
+    follow()
+    inside.append(soft())
+answer(before=before, armed=armed, inside=inside, after=soft())
+"""
+    )
+    assert seen.inside == [seen.before] * 3
+    assert seen.after == seen.armed
+
+
+def test_a_limit_that_somebody_else_sets_meanwhile_is_what_is_put_back_and_is_kept_to():
+    seen = run_alone(
+        START
+        + """
+theirs = armed - 50 * MIB
+resource.setrlimit(resource.RLIMIT_DATA, (theirs, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+follow()
+kept = soft()
+fuse().restore()
+answer(theirs=theirs, kept=kept, after=soft())
+"""
+    )
+    assert seen.kept == seen.after == seen.theirs
+
+
+def test_a_fork_is_without_it():
+    seen = run_alone(
+        START
+        + """
+reader, writer = os.pipe()
+if not (child := os.fork()):
+    os.write(writer, str(soft()).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+answer(before=before, child=int(os.read(reader, 100)), parent=soft() == armed)
+"""
+    )
+    assert seen.child == seen.before
+    assert seen.parent
+
+
+def test_a_thread_to_be_started_gets_room_for_its_stack():
+    seen = run_alone(
+        START
+        + "threading.stack_size(1 * MIB)\nfuse().expect_thread()\nanswer(more=soft() - armed, stack=fuse()._cap.stack)"
+    )
+    assert seen.more == seen.stack > 0
+
+
+def test_where_it_is_not_armed_nothing_is_touched():
+    seen = run_alone(
+        """
+import resource, cgexec
+from cgexec._memory.fuse import fuse
+before = resource.getrlimit(resource.RLIMIT_DATA)
+fuse().give_out(everything=True); fuse().expect_thread(); fuse().restore()
+with cgexec.unfused():
+    inside = resource.getrlimit(resource.RLIMIT_DATA)
+answer(same=before == inside == resource.getrlimit(resource.RLIMIT_DATA))
+"""
+    )
+    assert seen.same
