@@ -44,7 +44,7 @@ INSIDE = {
         {"books"},
         {"admission"},
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
-        {"life", "overdue", "mapping"},
+        {"life", "overdue", "mapping", "crowd"},
         {"ticker", "reports", "serving"},
         {"crew"},
         {"watch"},

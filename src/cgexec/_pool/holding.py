@@ -24,7 +24,12 @@ class Need(NamedTuple):
     usual: float | None  # how long its tasks take, in seconds
     held_since: float | None
     spent: float  # see `Admission.spent`
-    starved: int  # tasks that memory ran out for
+    starved: int  # runs that memory ran out for
+
+    @property
+    def works(self) -> bool:
+        """Whether something runs or waits."""
+        return bool(self.busy or self.waiting)
 
 
 class Funds(NamedTuple):

@@ -96,12 +96,11 @@ class Reports:
                 "that is what they count with from now on", planner.correction,
             )  # fmt: skip
 
-    def starved(self, failed: int, running: int, limit: float, planner: Planner) -> None:
+    def starved(self, failed: int, running: int, limit: float, reading: Reading | None) -> None:
         """Say that memory ran out for tasks; not every time."""
         before, self._starved = self._starved, self._starved + failed
         if before.bit_length() == self._starved.bit_length():  # said at the first, second, fourth ...
             return
-        reading = planner.reading
         use = "" if reading is None else f" ({format_bytes(reading.used)} of {format_bytes(reading.limit)} in use now)"
         if running == 1:
             _LOGGER.warning(

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from cgexec._memory.aimd import Aimd
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.fuse import fuse
@@ -22,10 +21,11 @@ from cgexec._memory.planner import Outlook, Planner, Running, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
 from cgexec._pool.crew import Crew
+from cgexec._pool.crowd import Crowd
 from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
-from cgexec._pool.task import ALONE, Task
+from cgexec._pool.task import Task
 from cgexec._settings import Care
 
 __all__ = ["Watch", "watch"]
@@ -67,12 +67,11 @@ class Watch:
         self.gauge = Gauge()
         self.planner = Planner()
         self.relief = Relief()
-        self.aimd = Aimd()
+        self.crowd = Crowd()
         self.reports = Reports()
         self._lock = threading.Lock()
         self._crews: WeakSet[Crew] = WeakSet()
         self._ended: dict[int, int] = {}
-        self._starved: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
         self._ticking = False
@@ -150,29 +149,23 @@ class Watch:
     def _look(self, asking: Worker | None) -> list[_Call]:
         begin = monotonic()
         pools = self._needs(asking)
-        busy = sum(len(pool.need.busy) for pool in pools)
-        waiting = sum(pool.need.waiting for pool in pools)
-        fused = any(pool.care.fuse for pool in pools)
-        armed = any(pool.care.fuse and (pool.need.busy or pool.need.waiting) for pool in pools)
         lately, ended = self._lately(pools), self._count_ended(pools)
-        self._shrink_or_grow(pools, busy, ended, begin)
-        if not busy and not waiting:
-            self.aimd.forget()
+        failed = self.crowd.see({id(pool.crew): pool.need for pool in pools}, ended, begin)
+        fused = any(pool.care.fuse for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
+        if failed:
+            self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)
         if reading is None:
             fuse().restore()
-            self.due = begin + _UNLIMITED_S
-            self._ticking = False
-            return self._fund(self._narrow(pools, [(pool, Funds(False, inf)) for pool in pools], busy), begin)
+            calls = self._fund(self._narrow([(pool, Funds(bounded=False, budget=inf)) for pool in pools]), begin)
+            self._look_again(pools, begin, _UNLIMITED_S, 1.0, self.crowd.limited)
+            return calls
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
             reading = reading._replace(processes=told)
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
-        if armed:
-            self._arm(reading, margin, busy)
-        else:
-            fuse().restore()
+        armed = self._arm(pools, reading, margin)
         outlook = self.planner.look(
             reading,
             [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
@@ -181,67 +174,54 @@ class Watch:
             sum(pool.need.allowed for pool in pools),
             margin,
             begin,
-            bold=armed and all(pool.care.retry for pool in pools if pool.need.busy or pool.need.waiting),
+            bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
         )
-        funds = self._narrow(pools, self._share_out(pools, outlook, busy, begin), busy)
-        if fused and not armed:
+        funds = self._narrow(self._share_out(pools, outlook, begin))
+        if fused and not armed:  # what comes next is not started before it is
             funds = [(pool, Funds(True, -inf) if pool.care.fuse else given) for pool, given in funds]
         calls = self._fund(funds, begin)
         held = any(pool.crew.state.held for pool in pools)
         self._wants_relief = held and outlook.surplus > _SURPLUS * reading.limit
         self.reports.held([(pool.crew.name, pool.need) for pool in pools if pool.crew.state.held], self.planner, begin)
-        if held and reading.used > _SHORT * self.planner.plan and self.relief.pin():
-            self.reports.pinned()
+        if armed or (held and reading.used > _SHORT * self.planner.plan):
+            self._pin()
         near = held or outlook.available < _NEAR * self.planner.plan
         most = _TICK_FUSED_S if armed else _TICK_MOST_S
-        self._interval = _TICK_HELD_S if held else min(most, max(_TICK_LEAST_S, reading.room / _FILL))
-        end = monotonic()
-        self._looked = begin
-        if busy or waiting:
-            self.due = end + min(self._interval, (end - begin) / (_SHARE_NEAR if near else _SHARE))
-            if not self._ticking:
-                self._ticking = True
-                ticker.call_at(self, end + self._interval)
-        else:
-            self.due = 0.0
-            self._ticking = False
+        interval = _TICK_HELD_S if held else min(most, max(_TICK_LEAST_S, reading.room / _FILL))
+        self._look_again(pools, begin, interval, _SHARE_NEAR if near else _SHARE, ticks=True)
         return calls
 
-    def _arm(self, reading: Reading, margin: int, busy: int) -> None:
-        """Hold the fuse where memory ends."""
+    def _look_again(self, pools: list[_Pool], begin: float, interval: float, share: float, ticks: bool) -> None:
+        """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
+        end = monotonic()
+        self._looked, self._interval = begin, interval
+        if not any(pool.need.works for pool in pools):
+            self.due = 0.0 if ticks else begin + interval
+            self._ticking = False
+            return
+        self.due = end + min(interval, (end - begin) / share)
+        if ticks and not self._ticking:
+            ticker.call_at(self, end + interval)
+        self._ticking = ticks
+
+    def _arm(self, pools: list[_Pool], reading: Reading, margin: int) -> bool:
+        """Hold the fuse where memory ends, if a pool that has one works; return whether it is so."""
+        armed = any(pool.care.fuse and pool.need.works for pool in pools)
+        if armed:
+            fuse().follow(reading, margin, rest=not any(pool.need.busy for pool in pools))
+        else:
+            fuse().restore()
+        return armed
+
+    def _pin(self) -> None:
         if self.relief.pin():
             self.reports.pinned()
-        fuse().follow(reading, margin, rest=not busy)
 
-    def _shrink_or_grow(self, pools: list[_Pool], busy: int, ended: int, now: float) -> None:
-        """Let fewer run after memory ran out for some, and more when it does no more."""
-        before, self._starved = self._starved, {id(pool.crew): pool.need.starved for pool in pools}
-        failed = sum(max(0, count - before.get(crew, 0)) for crew, count in self._starved.items())
-        if failed:
-            self.aimd.failed(busy + failed)
-            self.reports.starved(failed, busy + failed, self.aimd.limit, self.planner)
-        else:
-            seconds = min(max(0.0, now - self._looked), _TICK_MOST_S)
-            self.aimd.went_well(ended, seconds, sum(pool.need.allowed for pool in pools))
-
-    def _narrow(self, pools: list[_Pool], funds: list[tuple[_Pool, Funds]], busy: int) -> list[tuple[_Pool, Funds]]:
-        """
-        Keep to the number that may run side by side since memory ran out for one: that many, or the one that has to
-        run alone, as it ran out of memory too often beside others.
-        """
-        alone = next((pool for pool in pools if any(task.tries >= ALONE for task in _first(pool.need))), None)
-        if self.aimd.limit == inf and alone is None:
-            return funds
-        more = max(0, int(self.aimd.limit) - busy) if self.aimd.limit < inf else inf
-        narrowed = []
-        for pool, given in funds:
-            most = len(pool.need.busy) + more
-            if alone is not None:
-                most = 1 if pool is alone and busy == len(pool.need.busy) else 0
-            elif pool.need.waiting:
-                more = 0
-            narrowed.append((pool, given._replace(bounded=True, most=inf if pool.care.observe else most)))
-        return narrowed
+    def _narrow(self, funds: list[tuple[_Pool, Funds]]) -> list[tuple[_Pool, Funds]]:
+        narrowed = self.crowd.narrow([(pool.need, given) for pool, given in funds])
+        return [
+            (pool, given if pool.care.observe else less) for (pool, given), less in zip(funds, narrowed, strict=True)
+        ]
 
     def _needs(self, asking: Worker | None) -> list[_Pool]:
         pools = []
@@ -269,13 +249,14 @@ class Watch:
         before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
         return sum(max(0, count - before.get(crew, 0)) for crew, count in self._ended.items())
 
-    def _share_out(self, pools: list[_Pool], outlook: Outlook, busy: int, now: float) -> list[tuple[_Pool, Funds]]:
+    def _share_out(self, pools: list[_Pool], outlook: Outlook, now: float) -> list[tuple[_Pool, Funds]]:
         """
         Divide what is available. Who has been held longest comes first, with all that its next task needs, so that a
         large task is not starved by the small ones of another pool.
         """
         if not pools:
             return []
+        busy = sum(len(pool.need.busy) for pool in pools)
         order = sorted(pools, key=lambda pool: (pool.need.waiting == 0, pool.need.held_since or inf))
         first = order[0]
         rest = max(1, len(order) - 1)
@@ -321,11 +302,6 @@ class Watch:
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
         return calls
-
-
-def _first(need: Need) -> list[Task]:
-    """Return the tasks that run and the one that is to run next."""
-    return [*(task for task, _ in need.busy), *(() if need.head is None else (need.head,))]
 
 
 def _given(task: Task) -> int | None:
