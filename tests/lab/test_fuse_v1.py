@@ -186,3 +186,54 @@ answer(before=before, inside=pool.submit(soft).result(60))
 """,
     )
     assert seen.before == seen.inside
+
+
+def test_a_service_at_the_fuse_keeps_answering():
+    pytest.importorskip("fastapi", reason="a real service needs FastAPI and uvicorn")
+    pytest.importorskip("uvicorn", reason="a real service needs FastAPI and uvicorn")
+    seen = run_in(
+        V1,
+        WORK
+        + '''
+import asyncio, socket
+import fastapi, uvicorn
+CLIENT = """
+import http.client, json, sys
+seen = []
+for _ in range(300):
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+    connection.request("GET", "/health")
+    seen.append(connection.getresponse().status)
+    connection.close()
+print(json.dumps(seen))
+"""
+app = fastapi.FastAPI()
+@app.get("/health")
+async def health():
+    return {"running": pool.stats().running}
+pool = ThreadPoolExecutor(32, memory_fuse=True, on_memory_error="retry")
+listening = socket.create_server(("127.0.0.1", 0))
+client = subprocess.Popen([sys.executable, "-c", CLIENT, str(listening.getsockname()[1])], stdout=subprocess.PIPE, text=True)
+async def main():
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    serving = asyncio.create_task(server.serve([listening]))
+    done = []
+    async def work():
+        while client.poll() is None:
+            done.append(await pool.run(grow, 20))
+    await asyncio.gather(*(work() for _ in range(32)))
+    server.should_exit = True
+    await serving
+    return done
+done = asyncio.run(main())
+statuses = json.loads(client.stdout.read())
+seen = pool.stats()
+answer(ok=statuses.count(200), asked=len(statuses), errors=seen.memory_errors, failed=seen.failed,
+       right=set(done) == {40 * MIB}, kills=seen.oom_kills)
+''',
+        timeout=240,
+    )
+    assert (seen.ok, seen.asked) == (300, 300)
+    assert seen.right
+    assert (seen.failed, seen.kills) == (0, 0)
+    assert seen.errors > 0, "it never was at the fuse"

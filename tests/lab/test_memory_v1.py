@@ -182,3 +182,63 @@ for number in range(3):
 """,
     )
     assert seen.done == [0, 1, 2]
+
+
+def test_a_limit_that_is_changed_while_it_runs_is_followed():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+own = next(line.split(":", 2)[2] for line in open("/proc/self/cgroup") if "memory" in line.split(":")[1].split(","))
+file = ours("/sys/fs/cgroup/memory" + own.strip()) / "memory.limit_in_bytes"
+stop = threading.Event()
+pool = ThreadPoolExecutor(2)
+running = pool.submit(stop.wait, 60)
+def followed(limit):
+    end = time.monotonic() + 60
+    while pool.stats().memory_limit != limit and time.monotonic() < end:
+        time.sleep(0.01)
+    return pool.stats().memory_limit
+before = followed(192 * MIB)
+os.system(f"echo {160 * MIB} > {file}")
+after = followed(160 * MIB)
+stop.set()
+answer(before=before, after=after, ended=running.result(60))
+""",
+        timeout=180,
+    )
+    assert (seen.before, seen.after) == (192 << 20, 160 << 20)
+    assert seen.ended
+
+
+def test_without_descriptors_it_looks_on_and_without_memory_it_looks_again():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+import resource
+pool = ThreadPoolExecutor(8)
+first = list(pool.map(work, [4] * 16))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # none can be opened; those that are open stay
+second = list(pool.map(work, [16] * 60))
+used = pool.stats().memory_used
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from cgexec._pool.watch import watch
+look, failed = watch().gauge.read, []
+def no_memory(*args, **kwargs):  # the real one cannot be had at a chosen moment
+    failed.append(1)
+    if len(failed) % 2:
+        raise MemoryError
+    return look(*args, **kwargs)
+watch().gauge.read = no_memory
+third = list(pool.map(work, [16] * 60))
+answer(right=[sum(first), sum(second), sum(third)], used=used, failed=len(failed), kills=usage().oom_kills, said=records)
+""",
+        timeout=180,
+    )
+    assert seen.right == [64 << 20, 960 << 20, 960 << 20]
+    assert seen.used > 0
+    assert seen.failed > 1
+    assert seen.kills == 0
+    assert any("looking at memory failed (MemoryError()" in line for line in seen.said)

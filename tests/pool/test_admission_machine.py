@@ -4,10 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cgexec._pool import endings, lines, sizes
+from cgexec._pool import endings, holding, lines, sizes
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Closed, Ticket, Verdict, Worker
-from cgexec._pool.task import COMPLETED, FAILED, GONE, RUNNING, WAITING, Task
+from cgexec._pool.task import AGAIN, ALONE, COMPLETED, FAILED, GONE, RUNNING, STARVED, WAITING, Task
 
 SHUT = Closed(RuntimeError, "shut")
 
@@ -18,6 +18,8 @@ class AdmissionMachine(RuleBasedStateMachine):
     @initialize(limit=st.integers(1, 4), places=st.integers(0, 4), least=st.integers(0, 2))
     def begin(self, limit, places, least):
         self.state = Admission(limit, places, least=least)
+        self.state.guarded = True
+        self.state.price = lambda _: 1.0
         self.now = 0.0
         self.accepted = []  # in this order
         self.handed_out = []
@@ -102,6 +104,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         task = self.new()
         answer, oldest = lines.displace(self.state, task)
         if oldest is not None:
+            assert not oldest.tries, "it has begun"
             self.taken_out.append(oldest)
         if answer not in (Verdict.CLOSED, Verdict.FULL):
             self.accepted.append(task)
@@ -125,7 +128,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.ask(data.draw(st.sampled_from(self.workers(called=True))), 0)
 
     @precondition(lambda self: self.workers(running=True))
-    @rule(data=st.data(), outcome=st.sampled_from([COMPLETED, FAILED]))
+    @rule(data=st.data(), outcome=st.sampled_from([COMPLETED, FAILED, STARVED, AGAIN]))
     def a_task_ends(self, data, outcome):
         self.ask(data.draw(st.sampled_from(self.workers(running=True))), outcome)
 
@@ -136,7 +139,13 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def ask(self, worker, outcome):
         self.now += 1
+        if outcome == AGAIN:
+            again = worker.task
+            again.tries += 1
+            self.handed_out.remove(again)
         answer = self.state.next(worker, self.now, outcome)
+        if outcome == AGAIN:
+            self.excess = max(self.excess, self.waiting_excess())  # it ran over a limit that was lowered
         if isinstance(answer, Task):
             assert answer.place == RUNNING
             self.note_handed(answer)
@@ -149,7 +158,12 @@ class AdmissionMachine(RuleBasedStateMachine):
     def note_handed(self, task):
         if task.place == RUNNING:
             assert task not in self.handed_out, "handed out twice"
+            if self.state.bounded:
+                assert self.state.running <= self.state.most
+                assert task.tries < ALONE or self.state.running == 1
             self.handed_out.append(task)
+            if not task.tries:
+                assert task.set_running_or_notify_cancel()
 
     @precondition(lambda self: self.workers(called=False, running=False))
     @rule(data=st.data())
@@ -200,6 +214,22 @@ class AdmissionMachine(RuleBasedStateMachine):
             chore()
         self.act(more)
 
+    @rule(
+        funds=st.builds(
+            holding.Funds,
+            bounded=st.booleans(),
+            budget=st.sampled_from([-float("inf"), 0.0, 1.0, 3.0]),
+            spare=st.booleans(),
+            shut=st.booleans(),
+            most=st.sampled_from([0, 1, 2, float("inf")]),
+        )
+    )
+    def somebody_looks_at_memory(self, funds):
+        more, chores = holding.fund(self.state, funds, holding.need(self.state, None), 0.0)
+        for chore in chores:
+            chore()
+        self.act(more)
+
     @rule(drop=st.sampled_from([None, None, "cancelled"]))
     def close(self, drop):
         closing = endings.close(self.state, SHUT, drop=drop)
@@ -224,6 +254,8 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @invariant()
     def while_something_waits_somebody_is_there_or_on_the_way(self):
+        if self.state.held:  # whoever looks at memory calls
+            return
         if self.state.waiting():
             assert self.state.running or self.state.coming or (self.state.thread_cap and not self.state.staff)
         if self.state.waiting() and self.state.parked:

@@ -150,6 +150,8 @@ class Admission(Books):
                     task.place = RUNNING
                     queue.popleft()
                     self.running += 1
+                    if self.shut and self.line:  # then the bound follows what runs
+                        worker.chores = [*(worker.chores or ()), *(self.grant() or ())]
                     if queue:
                         if self.parked:
                             if not self.coming:

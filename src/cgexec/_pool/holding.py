@@ -117,15 +117,13 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
             state.shut = funds.shut
             state.rebound()
             chores = state.grant() or []
-        called = None
         if state.held:
             state.tally.held_seconds += elapsed
             head = next((task for task in state.queue if task.place != GONE), None)
             if head is None or not state.bounded or state.spare or state.price(head) <= state.budget:
                 state.held = False
-                called = state.summon()
         if not state.waiting():
             state.held_since = None
-        return called, chores
+        return state.summon(), chores
 
     return state.enter(part)
