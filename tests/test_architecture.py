@@ -16,15 +16,16 @@ LAYERS = [
     {"_environ", "_kernel."},
     {"_snapshot"},
     {"_limits", "_usage"},
-    {"_workload"},
+    {"_workload", "_told"},
     {"_sizing", "_memory."},
     {"_explain", "_advice"},
     {"_recommend"},
     {"_errors", "_leftovers", "_settings"},
     {"_pool."},
-    {"_off", "_options"},
+    {"_off", "_options", "_bridge", "_limiter"},
     {"_executor"},
-    {"_cli.", "anyio"},
+    {"_cli.", "anyio", "asyncio"},
+    {"starlette"},
     {"__init__"},
     {"__main__"},
 ]
@@ -129,7 +130,16 @@ def test_optional_packages_are_not_imported_at_module_level():
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         }
-        assert not names & {"psutil", "yaml", "rich", "matplotlib", "anyio", "prometheus_client", "opentelemetry"}
+        assert not names & {
+            "psutil",
+            "yaml",
+            "rich",
+            "matplotlib",
+            "anyio",
+            "starlette",
+            "prometheus_client",
+            "opentelemetry",
+        }
 
 
 def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():

@@ -1,5 +1,6 @@
 """
-The asynchronous side of a pool under any event loop that AnyIO runs on: trio, and asyncio too.
+The asynchronous side of a pool under any event loop that AnyIO runs on: trio, and asyncio too. And AnyIO's own limiter,
+sized by the container.
 
 Needs the extra: ``pip install "cgexec[anyio]"``. Under plain asyncio the pool's own `run`, `stream` and `adrain` do the
 same without it.
@@ -7,15 +8,17 @@ same without it.
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 from cgexec import _off
 from cgexec._executor import ThreadPoolExecutor
 from cgexec._leftovers import Leftovers
+from cgexec._limiter import LimiterSize
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.here import trio_token
 from cgexec._pool.task import Extra
 from cgexec._settings import check_seconds
+from cgexec._told import Told
 
 try:
     import anyio
@@ -23,7 +26,7 @@ try:
 except ImportError as error:
     raise ImportError('cgexec.anyio needs AnyIO: pip install "cgexec[anyio]"') from error
 
-__all__ = ["drain", "run", "stream"]
+__all__ = ["LimiterSize", "drain", "run", "size_default_limiter", "stream"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,3 +101,28 @@ async def drain(pool: ThreadPoolExecutor, timeout: float | None = None) -> Lefto
     timeout = check_seconds("timeout", timeout, least=0)
     inner = pool._pool  # noqa: SLF001
     return await (_off.adrain(pool, timeout, _AnyLoop()) if inner is None else inner.adrain(timeout, _AnyLoop()))
+
+
+def size_default_limiter(*, every: float | None = 10.0, **told: Unpack[Told]) -> LimiterSize:
+    """
+    Set the number of plain functions that AnyIO runs at once to what the container allows, and keep it there.
+
+    AnyIO has 40 threads for every container; Starlette and FastAPI run plain endpoints, dependencies and background
+    tasks in them. Those are not taken from any executor, so neither `cgexec.asyncio.install` nor a pool changes them.
+
+    Call it on the loop's thread; it takes some milliseconds once. From then on a task of the loop reads the limits
+    every *every* seconds, in a thread, if functions run under the limiter at that moment; it ends with the loop. A
+    smaller number waits for calls that run to end. Nothing is changed with CGEXEC_MODE=observe or off.
+
+    Args:
+        every: seconds between two looks, at least a thousandth; None looks once.
+        **told: what `cgexec.recommend` can be told of those functions. Most wait for a database or another service:
+            ``io_ratio=0.9``.
+
+    Returns:
+        A handle: `stop()` ends it and puts the former number back; so does the end of its ``with`` block.
+
+    Raises:
+        ValueError: an argument or a ``CGEXEC_*`` variable is out of range.
+    """
+    return LimiterSize(every, told)

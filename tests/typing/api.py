@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import assert_type
 
 import cgexec
+import cgexec.asyncio
 
 assert_type(cgexec.limits(), cgexec.Limits)
 assert_type(cgexec.limits(root="/host").cpus, float)
@@ -53,3 +54,12 @@ async def use_it_with_asyncio(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(await pool.run(double, 3, times=4), str)
     assert_type(pool.stream(double, [1, 2]), AsyncIterator[str])
     assert_type(await pool.adrain(5), cgexec.Leftovers)
+
+
+async def use_the_loop_and_a_bridge() -> None:
+    assert_type(cgexec.asyncio.install(io_ratio=0.9).stats(), cgexec.Stats)
+    cgexec.asyncio.install(io_share=0.9)  # type: ignore[call-arg]  # what recommend() can be told, and nothing else
+    bridge = cgexec.asyncio.Bridge[int](4, when_full="block")
+    assert_type(bridge.send(3), bool)
+    assert_type(await anext(bridge), int)
+    bridge.send("3")  # type: ignore[arg-type]  # one kind of item

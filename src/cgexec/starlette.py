@@ -1,0 +1,235 @@
+"""
+A service on FastAPI or Starlette: `Lifespan` sizes what the framework runs in threads and owns the end of the process's
+pools, `add_queue_full_handler` answers a full pool with 503.
+
+Needs the extra: ``pip install "cgexec[starlette]"`` (FastAPI brings it along).
+"""
+
+import asyncio
+import inspect
+import logging
+import math
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from time import monotonic
+from types import FrameType
+from typing import Any, Unpack
+
+from cgexec import asyncio as on_asyncio
+from cgexec._errors import QueueFull
+from cgexec._executor import ThreadPoolExecutor
+from cgexec._leftovers import Leftovers
+from cgexec._pool.here import cancel
+from cgexec._settings import check_seconds
+from cgexec._told import Told
+
+try:
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.websockets import WebSocket
+except ImportError as error:
+    raise ImportError('cgexec.starlette needs Starlette: pip install "cgexec[starlette]"') from error
+
+__all__ = ["Lifespan", "add_queue_full_handler", "queue_full_response"]
+
+_LOGGER = logging.getLogger("cgexec")
+State = Mapping[str, Any]
+OnEnd = Callable[[Leftovers], object]
+# Kubernetes' default, in seconds, and what is left of it for connections to be closed and the process to go.
+_GRACE = 30.0
+_MARGIN = 5.0
+# What a client is told to wait while nothing is known, in seconds.
+_RETRY_AFTER = 5.0
+# RFC 6455, section 7.4 and its registry: "try again later".
+_TRY_AGAIN_LATER = 1013
+
+
+class Lifespan:
+    """
+    The ``lifespan=`` of an application: sizes its threads at the start, drains its pools at the end. ::
+
+        pool = cgexec.ThreadPoolExecutor(cpu_per_task=0.1, name="jobs")
+        lifespan = cgexec.starlette.Lifespan(pool, grace=330)
+        app = FastAPI(lifespan=lifespan)
+
+    While the application runs, the loop has the default executor of `cgexec.asyncio.install`, and AnyIO's limiter
+    follows the container (`cgexec.anyio.size_default_limiter`).
+
+    The end begins with SIGTERM, or when the server ends the lifespan, whichever is first:
+
+    1. `closing` is True (for the readiness probe, and to refuse new jobs) and the pools accept nothing more.
+    2. They are drained until *margin* seconds before the end of *grace*. The server goes on meanwhile: who polls or
+       listens gets what his job still brings.
+    3. What is left is cancelled, running tasks at their next `cgexec.checkpoint`; *on_end* hears of it.
+    4. Only then the server's own handler of the signal is called, which closes the connections.
+
+    A server whose handler cannot be called later (none set with `signal.signal`, or a worker thread) ends at once, and
+    the pools are drained when it ends the lifespan. SIGINT is left to the server. Threads that do not check keep the
+    process alive (see `cgexec.cancel`): a program that must not wait for SIGKILL ends with `os._exit`.
+
+    Args:
+        *pools: what to drain, all at the same time.
+        grace: seconds between SIGTERM and SIGKILL: ``terminationGracePeriodSeconds``.
+        margin: seconds of it left for steps 3 and 4.
+        on_end: called on the loop with what is left of all pools, also if that is nothing; may be asynchronous. To mark
+            jobs as interrupted and to flush.
+        inner: the application's own lifespan; entered first, left after the end.
+        default_executor: False leaves the loop's default executor as it is.
+        limiter: False leaves AnyIO's limiter as it is.
+        **told: what `cgexec.recommend` can be told of the plain endpoints and calls in those two, not of the pools'
+            tasks: ``io_ratio=0.9``.
+
+    Attributes:
+        closing: whether the end has begun.
+
+    Raises:
+        ValueError: *grace* or *margin* is no number of seconds.
+    """
+
+    def __init__(
+        self,
+        *pools: ThreadPoolExecutor,
+        grace: float = _GRACE,
+        margin: float = _MARGIN,
+        on_end: OnEnd | None = None,
+        inner: Callable[[Any], AbstractAsyncContextManager[State | None]] | None = None,
+        default_executor: bool = True,
+        limiter: bool = True,
+        **told: Unpack[Told],
+    ) -> None:
+        self.closing = False
+        self._pools = pools
+        self._seconds = max(0.0, _seconds("grace", grace) - _seconds("margin", margin))
+        self._on_end = on_end
+        self._inner = inner
+        self._default_executor = default_executor
+        self._limiter = limiter
+        self._told = told
+        self._ending: asyncio.Task[None] | None = None
+
+    def __call__(self, app: Any) -> AbstractAsyncContextManager[State | None]:  # Any: an application of any framework
+        """Return the context that *app* runs in; for the framework."""
+        return self._span(app)
+
+    @asynccontextmanager
+    async def _span(self, app: Any) -> AsyncIterator[State | None]:
+        self.closing, self._ending = False, None
+        inner = nullcontext() if self._inner is None else self._inner(app)
+        with ExitStack() as stack:
+            self._size(stack)
+            async with inner as state:
+                with self._heeding_sigterm():
+                    try:
+                        yield state
+                    finally:
+                        await self.end()
+
+    def _size(self, stack: ExitStack) -> None:
+        if self._limiter:
+            from cgexec.anyio import size_default_limiter
+
+            stack.enter_context(size_default_limiter(**self._told))
+        if self._default_executor:
+            stack.callback(on_asyncio.install(**self._told).uninstall)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    async def end(self) -> None:
+        """Begin the end (steps 1 to 3), or join it where it has begun. For servers that know other ways to end."""
+        if self._ending is None:
+            self.closing = True
+            self._ending = asyncio.create_task(self._drain(monotonic() + self._seconds))
+        await asyncio.shield(self._ending)
+
+    async def _drain(self, deadline: float) -> None:
+        begin = monotonic()
+        each = await asyncio.gather(*(pool.adrain(max(0.0, deadline - begin)) for pool in self._pools))
+        left = Leftovers(
+            tuple(task for one in each for task in one.unstarted), tuple(task for one in each for task in one.running)
+        )
+        for task in left.running:
+            cancel(task.future)
+        if self._pools:
+            _LOGGER.info(
+                "drained in %.3g s: %d tasks were not started, %d still run",
+                monotonic() - begin, len(left.unstarted), len(left.running),
+            )  # fmt: skip
+        if self._on_end is not None:
+            answer = self._on_end(left)
+            if inspect.isawaitable(answer):
+                await answer
+
+    @contextmanager
+    def _heeding_sigterm(self) -> Iterator[None]:
+        """Have SIGTERM begin the end, and the handler that was there before hear of it when that is over."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        former = signal.getsignal(signal.SIGTERM)
+
+        def heed(number: int, _: FrameType | None) -> None:
+            # In the middle of whatever the main thread does: only leave word.
+            loop.call_soon_threadsafe(self._begin, lambda: _pass_on(former, number))
+
+        signal.signal(signal.SIGTERM, heed)
+        try:
+            yield
+        finally:
+            if signal.getsignal(signal.SIGTERM) is heed:
+                signal.signal(signal.SIGTERM, former)
+
+    def _begin(self, then: Callable[[], None]) -> None:
+        if self._ending is not None:  # a second signal is for the server alone
+            then()
+            return
+        ending = asyncio.ensure_future(self.end())
+        ending.add_done_callback(lambda _: then())
+
+
+def _pass_on(handler: Any, number: int) -> None:  # Any: what `signal.getsignal` returns
+    if callable(handler):
+        handler(number, None)
+    elif handler == signal.SIG_DFL:
+        signal.signal(number, handler)
+        signal.raise_signal(number)
+
+
+def _seconds(name: str, value: float) -> float:
+    seconds = check_seconds(name, value, least=0)
+    if seconds is None:
+        raise ValueError(f"{name}={value!r}: expected seconds; the end has one")
+    return seconds
+
+
+# -- answering for a full pool ----------------------------------------------------------------------------------------
+
+
+def queue_full_response(full: QueueFull) -> JSONResponse:
+    """Return the answer 503 with the reason and ``Retry-After``, whole seconds from 1 (RFC 9110, section 10.2.3)."""
+    seconds = _whole_seconds(full)
+    body = {"error": "busy", "reason": full.reason, "detail": str(full), "retry_after": seconds}
+    return JSONResponse(body, status_code=503, headers={"Retry-After": str(seconds)})
+
+
+def add_queue_full_handler(app: Any) -> None:  # Any: Starlette's application or FastAPI's, whatever its state's type
+    """
+    Have `QueueFull` raised by an endpoint of *app* answered by `queue_full_response` instead of 500.
+
+    A WebSocket is closed with code 1013, "try again later", and the seconds in its reason.
+    """
+    app.add_exception_handler(QueueFull, _answer)
+
+
+async def _answer(connection: Request | WebSocket, error: Exception) -> Response | None:
+    assert isinstance(error, QueueFull), "it is registered for nothing else"
+    if isinstance(connection, WebSocket):
+        await connection.close(_TRY_AGAIN_LATER, f"busy, try again in {_whole_seconds(error)} s")
+        return None
+    return queue_full_response(error)
+
+
+def _whole_seconds(full: QueueFull) -> int:
+    return max(1, math.ceil(_RETRY_AFTER if full.retry_after is None else full.retry_after))

@@ -1,0 +1,230 @@
+"""The lifespan of a service: threads sized at the start, pools drained at the end; and what a full pool answers."""
+
+import asyncio
+import signal
+import threading
+
+import pytest
+
+import cgexec
+from support.pools import SOON, Hold
+
+pytest.importorskip("starlette")
+httpx = pytest.importorskip("httpx")
+
+from starlette.applications import Starlette  # noqa: E402
+from starlette.responses import PlainTextResponse  # noqa: E402
+from starlette.routing import Route, WebSocketRoute  # noqa: E402
+
+from cgexec.starlette import Lifespan, add_queue_full_handler  # noqa: E402
+
+
+def client(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test")
+
+
+async def until(condition):
+    async with asyncio.timeout(SOON):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def run_in(lifespan, main):
+    async def inside():
+        async with lifespan(Starlette()):
+            return await main()
+
+    return asyncio.run(inside())
+
+
+def test_it_sizes_the_threads_and_puts_everything_back():
+    import anyio.to_thread
+
+    async def main():
+        tokens = anyio.to_thread.current_default_thread_limiter
+        async with Lifespan(io_ratio=0.9)(Starlette()):
+            assert tokens().total_tokens == cgexec.recommend(io_ratio=0.9).max_workers
+            assert (await asyncio.to_thread(threading.current_thread)).name.startswith("default")
+        assert tokens().total_tokens == 40
+        assert not (await asyncio.to_thread(threading.current_thread)).name.startswith("default")
+
+    asyncio.run(main())
+
+
+def test_it_leaves_alone_what_it_is_told_to():
+    import anyio.to_thread
+
+    async def main():
+        assert anyio.to_thread.current_default_thread_limiter().total_tokens == 40
+        assert not (await asyncio.to_thread(threading.current_thread)).name.startswith("default")
+
+    run_in(Lifespan(default_executor=False, limiter=False), main)
+
+
+def test_the_end_waits_for_what_runs():
+    async def main():
+        hold = Hold(pool)
+        hold.occupy(1)
+        futures.extend(hold.futures)
+        asyncio.get_running_loop().call_later(0.01, hold.release)
+
+    left, futures = [], []
+    pool = cgexec.ThreadPoolExecutor(1)
+    run_in(Lifespan(pool, on_end=left.append), main)
+    assert futures[0].result(0) == "held"
+    assert [bool(each) for each in left] == [False]
+
+
+def test_what_is_left_is_cancelled_and_told_of():
+    def endless():
+        started.set()
+        while not pause.wait(0.001):
+            cgexec.checkpoint()
+
+    async def on_end(left):
+        found.append(([each.future for each in left.unstarted], [each.future for each in left.running]))
+
+    async def main():
+        futures.append(pool.submit(endless))
+        assert await asyncio.to_thread(started.wait, SOON)
+        futures.append(pool.submit(int))
+
+    started, pause, found, futures = threading.Event(), threading.Event(), [], []
+    pool = cgexec.ThreadPoolExecutor(1)
+    run_in(Lifespan(pool, grace=0.01, margin=0, on_end=on_end), main)
+    running, waiting = futures
+    assert found == [([waiting], [running])]
+    assert waiting.cancelled()
+    with pytest.raises(cgexec.TaskCancelled):
+        running.result(SOON)
+    pool.shutdown()
+
+
+def test_sigterm_drains_first_and_then_tells_the_server():
+    """What uvicorn does: it sets its handler before the lifespan begins, and ends when that was called."""
+
+    def server(number, frame):
+        events.append((number, pool.stats().running, lifespan.closing))
+        told.set()
+
+    async def main():
+        hold = Hold(pool)
+        hold.occupy(1)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: lifespan.closing and pool.stats().closed)
+        assert events == [], "the server goes on meanwhile"
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            pool.submit(int)
+        hold.release()
+        async with asyncio.timeout(SOON):
+            await told.wait()
+
+    async def around():
+        nonlocal told
+        told = asyncio.Event()
+        async with lifespan(Starlette()):
+            await main()
+
+    events, told = [], None
+    pool = cgexec.ThreadPoolExecutor(1)
+    lifespan = Lifespan(pool)
+    former = signal.signal(signal.SIGTERM, server)
+    try:
+        asyncio.run(around())
+        assert signal.getsignal(signal.SIGTERM) is server
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert events == [(signal.SIGTERM, 0, True)]
+
+
+def test_a_second_sigterm_is_for_the_server_at_once():
+    async def main():
+        hold = Hold(pool)
+        hold.occupy(1)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: lifespan.closing)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: events)
+        assert pool.stats().running == 1
+        hold.release()
+
+    events = []
+    pool = cgexec.ThreadPoolExecutor(1)
+    lifespan = Lifespan(pool)
+    former = signal.signal(signal.SIGTERM, lambda number, _: events.append(number))
+    try:
+        run_in(lifespan, main)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert set(events) == {signal.SIGTERM}
+
+
+def test_the_applications_own_lifespan_is_inside():
+    from contextlib import asynccontextmanager
+
+    @asynccontextmanager
+    async def inner(app):
+        events.append("begin")
+        yield {"database": 1}
+        events.append(("end", pool.stats().closed is not None))
+
+    async def main():
+        async with Lifespan(pool, inner=inner)(Starlette()) as state:
+            assert state == {"database": 1}
+
+    events = []
+    pool = cgexec.ThreadPoolExecutor(1)
+    asyncio.run(main())
+    assert events == ["begin", ("end", True)]
+
+
+@pytest.mark.parametrize("name", ["grace", "margin"])
+def test_a_grace_without_end_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=inf: expected seconds"):
+        Lifespan(**{name: float("inf")})
+
+
+def busy_app(retry_after):
+    def refuse():
+        raise cgexec.QueueFull("queue is full: all of it", reason="memory", retry_after=retry_after)
+
+    async def page(request):
+        refuse()
+
+    async def socket(websocket):
+        await websocket.accept()
+        refuse()
+
+    app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws", socket), Route("/ok", PlainTextResponse("ok"))])
+    add_queue_full_handler(app)
+    return app
+
+
+@pytest.mark.parametrize(("retry_after", "header"), [(0.2, "1"), (12.1, "13"), (None, "5")])
+def test_a_full_pool_is_503_with_retry_after(retry_after, header):
+    async def main():
+        async with client(busy_app(retry_after)) as web:
+            return await web.get("/")
+
+    answer = asyncio.run(main())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, header)
+    assert answer.json() == {
+        "error": "busy", "reason": "memory", "detail": "queue is full: all of it", "retry_after": int(header)
+    }  # fmt: skip
+
+
+def test_a_websocket_is_told_to_come_back():
+    async def main():
+        sent = []
+
+        async def receive():
+            return {"type": "websocket.connect"}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b"", "subprotocols": []}
+        await busy_app(3)(scope, receive, send)
+        return sent[-1]
+
+    assert asyncio.run(main()) == {"type": "websocket.close", "code": 1013, "reason": "busy, try again in 3 s"}
