@@ -35,7 +35,6 @@ except ImportError as error:
 __all__ = ["Lifespan", "add_queue_full_handler", "queue_full_response"]
 
 _LOGGER = logging.getLogger("cgexec")
-State = Mapping[str, Any]
 OnEnd = Callable[[Leftovers], object]
 # Kubernetes' default, in seconds, and what is left of it for connections to be closed and the process to go.
 _GRACE = 30.0
@@ -94,7 +93,7 @@ class Lifespan:
         grace: float = _GRACE,
         margin: float = _MARGIN,
         on_end: OnEnd | None = None,
-        inner: Callable[[Any], AbstractAsyncContextManager[State | None]] | None = None,
+        inner: Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]] | None = None,
         default_executor: bool = True,
         limiter: bool = True,
         **told: Unpack[Told],
@@ -109,12 +108,13 @@ class Lifespan:
         self._told = told
         self._ending: asyncio.Task[None] | None = None
 
-    def __call__(self, app: Any) -> AbstractAsyncContextManager[State | None]:  # Any: an application of any framework
+    # Any: an application of any framework; None or the state that *inner* yields, which frameworks type apart.
+    def __call__(self, app: Any) -> AbstractAsyncContextManager[Any]:
         """Return the context that *app* runs in; for the framework."""
         return self._span(app)
 
     @asynccontextmanager
-    async def _span(self, app: Any) -> AsyncIterator[State | None]:
+    async def _span(self, app: Any) -> AsyncIterator[Any]:
         self.closing, self._ending = False, None
         inner = nullcontext() if self._inner is None else self._inner(app)
         with ExitStack() as stack:

@@ -1,0 +1,70 @@
+"""``python -m fastapi_service``: the service as a container runs it, with the right status at the end."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+
+import uvicorn
+
+from fastapi_service.service import make_store
+from fastapi_service.settings import Settings
+from fastapi_service.states import State
+
+# Of the five seconds that the lifespan leaves: for connections to be closed.
+_CLOSE_S = 2
+
+
+def main() -> int:
+    """
+    Serve until SIGTERM or SIGINT; return 0 if every job had ended by then, 1 if some were interrupted.
+
+    As process 1 of a container too, where the kernel drops signals that have no handler.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104  # a container's own network
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=int(os.environ.get("WEB_CONCURRENCY") or 1))
+    told = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environ(os.environ)
+    if told.workers > 1 and not settings.database:
+        parser.error("several processes need a common store: set DATABASE to the path of a file")
+    # The pools divide the container by it; the processes that uvicorn starts inherit it.
+    os.environ["WEB_CONCURRENCY"] = str(told.workers)
+    # uvicorn raises the signal again when it has shut down, which without a handler would be the end before ours.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    begin = time.time()
+    uvicorn.run(
+        "fastapi_service.app:create_app",
+        factory=True,
+        host=told.host,
+        port=told.port,
+        workers=told.workers,
+        timeout_graceful_shutdown=_CLOSE_S,
+        access_log=False,
+    )
+    return _status(settings, begin)
+
+
+def _status(settings: Settings, begin: float) -> int:
+    if not settings.database:
+        return 0  # there is nobody left to ask
+    store = make_store(settings)
+    try:
+        store.recover()  # of a worker that was killed
+        ended = store.latest(sys.maxsize)
+        return int(any(job.state is State.INTERRUPTED and (job.ended or 0) >= begin for job in ended))
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not sys.exit: that waits for the threads of jobs that did not end when asked, and SIGKILL would come first.
+    os._exit(status)

@@ -1,0 +1,39 @@
+"""The application. ``uvicorn --factory fastapi_service.app:create_app`` or ``python -m fastapi_service`` runs it."""
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from cgexec.starlette import add_queue_full_handler
+from fastapi_service import ops, routes, sockets
+from fastapi_service.runner import Ending
+from fastapi_service.service import Service
+from fastapi_service.settings import Settings
+
+__all__ = ["create_app"]
+
+_PAGE = Path(__file__).with_name("page.html")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application, with the settings of the environment or those given."""
+    service = Service(settings or Settings.from_environ(os.environ))
+    app = FastAPI(title="Long jobs in threads", lifespan=service.lifespan)
+    app.state.service = service
+    for part in (ops, routes, sockets):
+        app.include_router(part.router)
+    add_queue_full_handler(app)
+    app.add_exception_handler(Ending, _ending)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE)
+
+    return app
+
+
+async def _ending(_: Request, error: Exception) -> JSONResponse:
+    # A client that comes back soon meets another pod, or this one's successor.
+    return JSONResponse({"error": "ending", "detail": str(error)}, 503, {"Retry-After": "5"})

@@ -1,0 +1,66 @@
+"""The jobs over HTTP."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request, Response
+
+from fastapi_service.service import Service
+from fastapi_service.states import Job
+
+__all__ = ["JobId", "router", "shown"]
+
+router = APIRouter()
+# As it stands in a path and in a log.
+JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def shown(job: Job) -> dict[str, Any]:
+    """Return a job as JSON shows it."""
+    return {**asdict(job), "state": str(job.state)}
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+@router.post("/jobs", status_code=202)
+async def start(request: Request) -> dict[str, Any]:
+    """Start a job under a new id."""
+    job, _ = await _service(request).runner.start()
+    return shown(job)
+
+
+@router.get("/process/{job_id}")
+async def process(request: Request, response: Response, job_id: JobId) -> dict[str, Any]:
+    """Start a job under the caller's id: 202. The same id never runs twice: 200, and what became of it."""
+    job, new = await _service(request).runner.start(job_id)
+    response.status_code = 202 if new else 200
+    return shown(job)
+
+
+@router.get("/jobs")
+async def jobs(request: Request, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the latest jobs of all processes."""
+    service = _service(request)
+    return [shown(job) for job in await service.io.run(service.store.latest, min(max(limit, 1), 1000))]
+
+
+@router.get("/jobs/{job_id}")
+async def job(request: Request, job_id: JobId) -> dict[str, Any]:
+    """Return a job's state and, at its end, its result."""
+    service = _service(request)
+    return shown(_found(await service.io.run(service.store.get, job_id), job_id))
+
+
+@router.delete("/jobs/{job_id}", status_code=202)
+async def cancel(request: Request, job_id: JobId) -> dict[str, Any]:
+    """Ask a job to end. It does at its next checkpoint; one that has ended stays as it is."""
+    return shown(_found(await _service(request).runner.cancel(job_id), job_id))
+
+
+def _found(job: Job | None, job_id: str) -> Job:
+    if job is None:
+        raise HTTPException(404, f"there is no job {job_id!r}; results are kept for a bounded time")
+    return job

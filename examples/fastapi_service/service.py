@@ -1,0 +1,80 @@
+"""The parts of the service put together, and how long each lives."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import cgexec
+from cgexec.starlette import Lifespan
+from fastapi_service.hub import Hub
+from fastapi_service.runner import Runner
+from fastapi_service.settings import Settings
+from fastapi_service.sqlite_store import SqliteStore
+from fastapi_service.states import Event, State
+from fastapi_service.store import JobStore, MemoryStore
+
+__all__ = ["Service", "make_store"]
+
+# Between two looks for overdue jobs, dead processes and old results, in seconds.
+_KEEP_S = 1.0
+# At the end: for the clients to be told, in seconds.
+_TELL_S = 0.5
+
+
+def make_store(settings: Settings) -> JobStore:
+    """Return the store that the settings name."""
+    return SqliteStore(Path(settings.database)) if settings.database else MemoryStore()
+
+
+class Service:
+    """
+    One process of the service. Two pools: *pool* runs jobs; *io* talks to the store, so that the loop does not wait for
+    a disk, and a store must not wait behind jobs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pool = cgexec.ThreadPoolExecutor(
+            settings.max_workers or None,
+            name="jobs",
+            queue_size=settings.queue_size,
+            when_full="raise",
+            cpu_per_task=settings.cpu_per_task,
+            memory_per_task=settings.memory_per_task or None,
+        )
+        # What the service needs to say that it has no memory must not wait for memory.
+        self.io = cgexec.ThreadPoolExecutor(2, name="store", queue_size=math.inf, memory_guard=False)
+        self.store = make_store(settings)
+        self.hub = Hub(self.store, self.io, settings.poll)
+        self.runner = Runner(settings, self.pool, self.store, self.io, self.hub.wake)
+        self.lifespan = Lifespan(self.pool, grace=settings.grace, on_end=self._end, inner=self._inside, io_ratio=0.9)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the end has begun: nothing new is accepted."""
+        return self.lifespan.closing
+
+    @asynccontextmanager
+    async def _inside(self, _: object) -> AsyncIterator[None]:
+        await self.io.run(self.store.recover)
+        self.hub.listen(self._heed)
+        tasks = [asyncio.create_task(self.hub.pump()), asyncio.create_task(self.runner.keep(_KEEP_S))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await self.io.run(self.store.close)
+            await self.io.adrain(_TELL_S)
+
+    def _heed(self, event: Event) -> None:
+        if event.state is State.CANCELLING:
+            self.runner.heed(event.job)
+
+    async def _end(self, left: cgexec.Leftovers) -> None:
+        await self.runner.end(left)
+        # The last events still have to reach those who listen; then the server closes their connections.
+        await asyncio.sleep(_TELL_S)

@@ -1,0 +1,127 @@
+"""The jobs over WebSockets: progress and result are pushed, and who comes back gets what was missed."""
+
+import asyncio
+import os
+import random
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+
+from fastapi_service.hub import Follower, ends
+from fastapi_service.routes import JobId, shown
+from fastapi_service.service import Service
+from fastapi_service.states import Event, Job
+
+__all__ = ["router"]
+
+router = APIRouter()
+# RFC 6455's private range: the job of that id does not exist.
+_NO_SUCH_JOB = 4404
+_LIVE_S = 1.0
+_LIVE_JOBS = 40
+
+
+@router.websocket("/ws")
+async def start(websocket: WebSocket) -> None:
+    """Start a job and push what happens to it. A full pool closes the socket with 1013, "try again later"."""
+    service: Service = websocket.app.state.service
+    await websocket.accept()
+    job, _ = await service.runner.start()
+    await _push(websocket, service, job, 0)
+
+
+@router.websocket("/ws/{job_id}")
+async def join(websocket: WebSocket, job_id: JobId, after: Annotated[int, Query(ge=0)] = 0) -> None:
+    """Push what has happened to a job since event number *after*, and what will. Closed when it has ended."""
+    service: Service = websocket.app.state.service
+    await websocket.accept()
+    job = await service.io.run(service.store.get, job_id)
+    if job is None:
+        await websocket.close(_NO_SUCH_JOB, "there is no such job")
+        return
+    await _push(websocket, service, job, after)
+
+
+@router.websocket("/live")
+async def live(websocket: WebSocket) -> None:
+    """Push the state of the pool and the latest jobs every second; for the page."""
+    service: Service = websocket.app.state.service
+    await websocket.accept()
+
+    async def send() -> None:
+        while True:
+            jobs = await service.io.run(service.store.latest, _LIVE_JOBS)
+            await websocket.send_json({**_pool(service), "jobs": [shown(job) for job in jobs]})
+            await asyncio.sleep(_LIVE_S)
+
+    await _until_gone(websocket, send())
+
+
+async def _push(websocket: WebSocket, service: Service, job: Job, after: int) -> None:
+    settings = service.settings
+    chance = random.Random(f"{settings.seed}/{job.id}/{after}")  # noqa: S311  # a simulation
+
+    async def send(follower: Follower) -> None:
+        while True:
+            events = await follower.next(settings.heartbeat)
+            for event in events:
+                await websocket.send_json(_message(event))
+                if chance.random() < settings.drop_rate:
+                    return  # without the word that the job has ended
+            if not events:
+                await websocket.send_json({"type": "heartbeat", "id": job.id})
+            elif ends(events):
+                return
+
+    with service.hub.follow(job.id, after) as follower:
+        await _until_gone(websocket, send(follower))
+
+
+async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
+    """Send until that ends or the client has gone; only reading tells that it has."""
+    tasks = [asyncio.create_task(sending), asyncio.create_task(_read(websocket))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    gone = isinstance(results[1], WebSocketDisconnect) or isinstance(results[0], WebSocketDisconnect)
+    if not gone:
+        await websocket.close()
+        for error in results:
+            if isinstance(error, Exception):
+                raise error
+
+
+async def _read(websocket: WebSocket) -> None:
+    while True:
+        await websocket.receive_text()
+
+
+def _message(event: Event) -> dict[str, object]:
+    message = {**event._asdict(), "type": "event", "id": event.job, "state": str(event.state)}
+    del message["job"]
+    return message
+
+
+def _pool(service: Service) -> dict[str, object]:
+    seen = service.pool.stats()
+    return {
+        "process": os.getpid(),
+        "limit": seen.limit,
+        "running": seen.running,
+        "waiting": seen.waiting,
+        "places": service.settings.queue_size,
+        "completed": seen.completed,
+        "failed": seen.failed,
+        "rejected": sum(seen.rejected.values()),
+        "overdue": seen.overdue,
+        "held_for": seen.held_for,
+        "estimated_wait": seen.estimated_wait,
+        "memory_used": seen.memory_used,
+        "memory_limit": seen.memory_limit,
+        "closing": service.closing,
+        "why": service.pool.explain().splitlines()[0],
+    }

@@ -1,0 +1,148 @@
+"""The service over WebSockets: what happens is pushed, and who comes back misses nothing."""
+
+import asyncio
+import json
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from support.service import FINAL, LONG, QUICK, SOON, read_all, serving
+
+
+@pytest.fixture(scope="module")
+def quick():
+    with serving(**QUICK) as server:
+        yield server
+
+
+def within(coroutine):
+    async def main():
+        async with asyncio.timeout(SOON):
+            return await coroutine
+
+    return asyncio.run(main())
+
+
+def states(events):
+    return [event["state"] for event in events]
+
+
+def test_a_socket_starts_a_job_and_brings_its_result(quick):
+    async def main():
+        async with connect(f"{quick.ws}/ws") as socket:
+            return await read_all(socket), socket.close_code
+
+    events, code = within(main())
+    assert states(events) == ["queued", *["running"] * 5, "completed"]
+    assert [event["progress"] for event in events] == [0, 0, 25, 50, 75, 100, 100]
+    assert events[-1]["result"]["bytes"] == 1 << 20
+    assert code == 1000
+    assert quick.get(f"/jobs/{events[0]['id']}").json()["state"] == "completed"
+
+
+def test_who_comes_back_gets_what_was_missed(quick):
+    async def main():
+        async with connect(f"{quick.ws}/ws") as socket:
+            first = await read_all(socket, until_event=3)
+        job_id, seq = first[0]["id"], first[-1]["seq"]
+        async with connect(f"{quick.ws}/ws/{job_id}?after={seq}") as socket:
+            rest = await read_all(socket)
+        async with connect(f"{quick.ws}/ws/{job_id}") as socket:
+            return first + rest, await read_all(socket)
+
+    pieces, whole = within(main())
+    assert pieces == whole
+    assert states(whole)[-1] == "completed"
+
+
+def test_a_client_whose_line_is_cut_again_and_again_gets_everything():
+    async def main():
+        seen, after, lines = [], 0, 0
+        while not seen or seen[-1]["state"] not in FINAL:
+            async with connect(f"{server.ws}/ws/cut?after={after}") as socket:
+                seen += await read_all(socket)
+            after, lines = seen[-1]["seq"], lines + 1
+        return seen, lines
+
+    with serving(**QUICK, drop_rate=0.5, seed=1) as server:
+        server.get("/process/cut")
+        seen, lines = within(main())
+    assert states(seen) == ["queued", *["running"] * 5, "completed"]
+    assert lines > 1
+
+
+def test_a_silent_line_gets_heartbeats():
+    async def main():
+        async with connect(f"{server.ws}/ws") as socket:
+            job_id = json.loads(await socket.recv())["id"]
+            while True:
+                message = json.loads(await socket.recv())
+                if message["type"] == "heartbeat":
+                    return job_id, message
+
+    with serving(**{**LONG, "job_steps": 1}, heartbeat=0.05, max_workers=1) as server:
+        job_id, message = within(main())
+        assert message == {"type": "heartbeat", "id": job_id}
+        server.delete(f"/jobs/{job_id}")
+
+
+def test_all_who_listen_hear_of_a_cancellation():
+    async def main():
+        async with connect(f"{server.ws}/ws") as one:
+            job_id = json.loads(await one.recv())["id"]
+            async with connect(f"{server.ws}/ws/{job_id}") as other:
+                await read_all(other, until_event=4)
+                await asyncio.to_thread(server.delete, f"/jobs/{job_id}")
+                return await asyncio.gather(read_all(one), read_all(other))
+
+    with serving(**LONG) as server:
+        for events in within(main()):
+            assert states(events)[-2:] in (["cancelling", "cancelled"], ["running", "cancelled"])
+
+
+def test_a_job_goes_on_without_its_client(quick):
+    async def main():
+        async with connect(f"{quick.ws}/ws") as socket:
+            job_id = json.loads(await socket.recv())["id"]
+            socket.transport.abort()
+        return job_id
+
+    assert quick.wait(within(main()), "completed")
+
+
+def test_a_full_pool_says_come_back_later():
+    async def main():
+        async with connect(f"{server.ws}/ws") as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            return closed.value.rcvd
+
+    with serving(**LONG, max_workers=1, queue_size=0) as server:
+        job_id = server.start()
+        found = within(main())
+        assert (found.code, found.reason.partition(",")[0]) == (1013, "busy")
+        server.delete(f"/jobs/{job_id}")
+
+
+def test_a_job_that_is_not_there_closes_the_socket(quick):
+    async def main():
+        async with connect(f"{quick.ws}/ws/nobody") as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            return closed.value.rcvd.code
+
+    assert within(main()) == 4404
+
+
+def test_the_page_and_what_feeds_it(quick):
+    async def main():
+        async with connect(f"{quick.ws}/live") as socket:
+            return json.loads(await socket.recv()), json.loads(await socket.recv())
+
+    quick.wait(quick.start(), "completed")
+    _, live = within(main())
+    assert {"limit", "running", "waiting", "memory_used", "jobs", "why"} <= set(live)
+    assert live["jobs"][0]["state"] in {*FINAL, "running", "queued"}
+    page = quick.get("/")
+    assert page.headers["content-type"].startswith("text/html")

@@ -1,0 +1,186 @@
+"""One contract for both stores, and what only a file can: several processes, and what they leave."""
+
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fastapi_service.sqlite_store import SqliteStore
+from fastapi_service.states import State
+from fastapi_service.store import MemoryStore
+
+from support.lab import IMPORT_FROM, PROJECT
+from support.pools import SOON
+
+DONE = (State.RUNNING, State.COMPLETED)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.db")
+    with closing(made):
+        yield made
+
+
+def finish(store, job_id, result=None):
+    store.create(job_id)
+    store.move(job_id, State.RUNNING)
+    store.move(job_id, State.COMPLETED, result=result)
+
+
+def test_an_id_is_made_once(store):
+    first, new = store.create("a")
+    assert new
+    store.move("a", State.RUNNING)
+    again, new = store.create("a")
+    assert not new
+    assert (again.id, again.created, again.state) == ("a", first.created, State.RUNNING)
+
+
+def test_of_many_that_make_the_same_id_one_does(store):
+    def make():
+        barrier.wait(SOON)
+        made.append(store.create("a")[1])
+
+    barrier, made = threading.Barrier(8), []
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert sorted(made) == [False] * 7 + [True]
+
+
+def test_a_job_is_what_was_last_said_of_it(store):
+    finish(store, "a", {"pages": [1, 2.5, None]})
+    job = store.get("a")
+    assert (job.state, job.result, job.progress, job.error) == (State.COMPLETED, {"pages": [1, 2.5, None]}, 100.0, None)
+    assert job.created <= job.started <= job.ended
+    assert store.get("b") is None
+
+
+def test_a_step_that_is_not_allowed_changes_nothing(store):
+    store.create("a")
+    last = store.last_seq()
+    assert store.move("a", State.COMPLETED) is None
+    assert store.report("a", 5.0) is None
+    assert store.move("b", State.RUNNING) is None
+    assert store.last_seq() == last
+    assert store.get("a").state is State.QUEUED
+
+
+def test_events_come_in_order_from_any_number_on(store):
+    store.create("a")
+    store.create("b")
+    store.move("a", State.RUNNING)
+    store.report("a", 50.0)
+    store.move("a", State.COMPLETED, result=7)
+    every = store.events(0)
+    assert [(event.job, event.state) for event in every] == [
+        ("a", "queued"), ("b", "queued"), ("a", "running"), ("a", "running"), ("a", "completed")
+    ]  # fmt: skip
+    assert [event.seq for event in every] == sorted({event.seq for event in every})
+    assert store.events(every[2].seq, job_id="a") == every[3:]
+    assert store.events(0, limit=2) == every[:2]
+    assert store.events(store.last_seq()) == []
+    assert (every[-1].result, every[-1].progress) == (7, 100.0)
+
+
+def test_a_discarded_job_was_never_there(store):
+    store.create("a")
+    store.discard("a")
+    assert store.get("a") is None
+    assert store.events(0) == []
+    assert store.create("a")[1]
+
+
+def test_interrupt_ends_what_has_not_ended(store):
+    finish(store, "done", 1)
+    store.create("queued")
+    store.create("running")
+    store.move("running", State.RUNNING)
+    assert store.interrupt() == 2
+    assert store.interrupt() == 0
+    assert store.counts() == {**dict.fromkeys(State, 0), State.INTERRUPTED: 2, State.COMPLETED: 1}
+    assert store.move("running", State.COMPLETED) is None, "a thread that went on does not raise the dead"
+
+
+def test_only_so_many_ended_jobs_are_kept_and_only_so_long(store):
+    for number in range(5):
+        finish(store, f"{number}", number)
+    store.create("waiting")
+    assert store.sweep(3600, 3) == 2
+    assert [job.id for job in store.latest(10)] == ["waiting", "4", "3", "2"]
+    assert store.latest(1)[0].id == "waiting"
+    assert {event.job for event in store.events(0)} == {"waiting", "4", "3", "2"}
+    assert store.sweep(-1, 3) == 3, "all that ended before a second from now"
+    assert [job.id for job in store.latest(10)] == ["waiting"]
+
+
+def test_overdue_is_what_has_been_running_for_long(store):
+    finish(store, "done")
+    store.create("waiting")
+    store.create("running")
+    store.move("running", State.RUNNING)
+    assert store.overdue(-1) == ["running"]
+    assert store.overdue(3600) == []
+
+
+# -- a file ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_process_writes_another_reads(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as one, closing(SqliteStore(tmp_path / "jobs.db")) as other:
+        one.create("a")
+        one.move("a", State.RUNNING)
+        assert other.get("a").owner == one.owner != other.owner
+        assert other.move("a", State.CANCELLING).seq == one.last_seq()
+        assert [event.state for event in one.events(0)] == ["queued", "running", "cancelling"]
+        assert other.overdue(-1) == [], "that is for its own process to see"
+        assert other.interrupt() == 0
+
+
+def test_the_jobs_of_a_living_process_are_left_alone(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as one, closing(SqliteStore(tmp_path / "jobs.db")) as other:
+        one.create("a")
+        assert other.recover() == 0
+        assert other.get("a").state is State.QUEUED
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fastapi_service.sqlite_store import SqliteStore
+from fastapi_service.states import State
+store = SqliteStore(Path(sys.argv[1]))
+store.create("a")
+store.move("a", State.RUNNING)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_jobs_of_a_killed_process_are_interrupted_at_the_next_look(tmp_path):
+    path = tmp_path / "jobs.db"
+    with closing(SqliteStore(path)) as store:
+        environment = {"PYTHONPATH": f"{IMPORT_FROM}:{PROJECT / 'examples'}"}
+        killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment, timeout=SOON)
+        assert killed.returncode == -9
+        assert store.get("a").state is State.RUNNING
+        assert store.recover() == 1
+        assert store.recover() == 0
+        assert (store.get("a").state, store.get("a").error) == (State.INTERRUPTED, "its process ended")
+        assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner], "nothing is left of it"
+
+
+def test_a_store_that_was_closed_takes_nothing_more(tmp_path):
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.create("a")
+    store.close()
+    store.close()
+    assert store.move("a", State.RUNNING) is None, "a task that still runs must not fail for it"
+    with pytest.raises(RuntimeError, match="closed"):
+        store.get("a")
+    with closing(SqliteStore(tmp_path / "jobs.db")) as again:
+        assert again.get("a").state is State.QUEUED
