@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 
 from support.lab import IMPORT_FROM, PROJECT
 
@@ -65,7 +66,11 @@ class Server:
         return self.log.read_text()
 
     def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+        """Send SIGTERM to the service, which may stand behind another command."""
+        inner = psutil.Process(self.process.pid)
+        while not any("fastapi_service" in word for word in inner.cmdline()[:4]):
+            (inner,) = inner.children()
+        inner.send_signal(signal.SIGTERM)
 
     def status(self) -> int:
         """Return with which status it ended."""
