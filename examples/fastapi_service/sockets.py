@@ -1,6 +1,7 @@
 """The jobs over WebSockets: progress and result are pushed, and who comes back gets what was missed."""
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Coroutine
@@ -49,10 +50,12 @@ async def live(websocket: WebSocket) -> None:
     service: Service = websocket.app.state.service
     await websocket.accept()
 
+    def text() -> str:
+        return json.dumps({**_pool(service), "jobs": [shown(job) for job in service.store.latest(_LIVE_JOBS)]})
+
     async def send() -> None:
         while True:
-            jobs = await service.io.run(service.store.latest, _LIVE_JOBS)
-            await websocket.send_json({**_pool(service), "jobs": [shown(job) for job in jobs]})
+            await websocket.send_text(await service.io.run(text))
             await asyncio.sleep(_LIVE_S)
 
     await _until_gone(websocket, send())

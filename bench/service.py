@@ -1,0 +1,225 @@
+"""
+How well the example service answers while its pool is full, and the longest time that each integration holds the loop.
+
+Run ``python bench/service.py`` in an environment with the extra ``service``, best under a limit (2 CPUs and 512 MiB).
+Three hundred jobs are asked for at once; ``/livez`` is asked every 20 ms by a process of its own. The
+targets are 100 ms for the 99th percentile of ``/livez`` and 20 ms for the loop's largest gap.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cgexec
+import cgexec.asyncio
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+
+LIVEZ_TARGET, GAP_TARGET = 0.100, 0.020
+JOBS = 300
+PORT = 8765
+SERVICE: dict[str, Any] = {"job_seconds": 1, "job_steps": 10, "job_memory": "10Mi", "queue_size": JOBS}
+
+
+async def beat(gaps: list[float]) -> None:
+    """Note how late each heartbeat is, in seconds."""
+    while True:
+        begin = time.perf_counter()
+        await asyncio.sleep(0.001)
+        gaps.append(time.perf_counter() - begin - 0.001)
+
+
+@asynccontextmanager
+async def measured(gaps: list[float]) -> AsyncIterator[None]:
+    heart = asyncio.create_task(beat(gaps))
+    try:
+        yield
+    finally:
+        heart.cancel()
+
+
+async def nothing() -> list[float]:
+    gaps: list[float] = []
+    async with measured(gaps):
+        await asyncio.sleep(2)
+    return gaps
+
+
+async def default_executor() -> list[float]:
+    """Call `asyncio.to_thread` beside a full default executor."""
+    gaps: list[float] = []
+    executor = cgexec.asyncio.install(max_workers=8, queue_size=8)
+    end = time.monotonic() + 2
+
+    async def calls() -> None:
+        while time.monotonic() < end:
+            with contextlib.suppress(cgexec.QueueFull):
+                await asyncio.to_thread(time.sleep, 0.002)
+            await asyncio.sleep(0.005)
+
+    async with measured(gaps), asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(calls())
+            await asyncio.sleep(0)
+    executor.uninstall()
+    return gaps
+
+
+async def limiter() -> list[float]:
+    """Run plain functions under AnyIO's limiter, which is looked at again and again."""
+    import anyio
+
+    from cgexec.anyio import size_default_limiter
+
+    gaps: list[float] = []
+    end = time.monotonic() + 2
+
+    async def calls() -> None:
+        while time.monotonic() < end:
+            await anyio.to_thread.run_sync(time.sleep, 0.002)
+
+    with size_default_limiter(every=0.1):
+        async with measured(gaps), asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(calls())
+                await asyncio.sleep(0)
+    return gaps
+
+
+async def bridge() -> list[float]:
+    """Read what eight threads send without a pause."""
+    gaps: list[float] = []
+    end = time.monotonic() + 2
+    progress = cgexec.asyncio.Bridge[int](64, when_full="block")
+
+    def report() -> None:
+        while time.monotonic() < end:
+            progress.send(1)
+
+    with cgexec.ThreadPoolExecutor(8) as pool:
+        async with measured(gaps), progress:
+            futures = [pool.submit(report) for _ in range(8)]
+            async for _ in progress:
+                if time.monotonic() > end:
+                    break
+                await asyncio.sleep(0)
+        del futures
+        await pool.adrain()
+    return gaps
+
+
+async def service(answers: list[float], burst: list[float]) -> list[float]:
+    """Serve three hundred clients of another process; the server's own loop has the heartbeat, *burst* until all are in."""
+    import uvicorn
+    from fastapi_service.app import create_app
+    from fastapi_service.settings import Settings
+
+    gaps: list[float] = []
+    with TemporaryDirectory() as folder:
+        app = create_app(Settings(**SERVICE, database=f"{folder}/jobs.db"))
+        config = uvicorn.Config(app, host="127.0.0.1", port=PORT, log_level="error", timeout_graceful_shutdown=2)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        pool = app.state.service.pool
+        command = [sys.executable, __file__, "--as-client"]
+        client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        answered = asyncio.create_task(client.communicate())
+        async with measured(burst):
+            while pool.stats().submitted < JOBS:  # noqa: ASYNC110  # nor has a number
+                await asyncio.sleep(0.02)
+        async with measured(gaps):
+            out, _ = await answered
+        server.should_exit = True
+        await serving
+    answers.extend(json.loads(out))
+    return gaps
+
+
+async def be_client() -> list[float]:
+    """Ask for the jobs and wait for their ends; return how long each answer of /livez took, in seconds."""
+    import httpx
+
+    times: list[float] = []
+    base = f"http://127.0.0.1:{PORT}"
+    # The one that measures has a connection of its own, as a kubelet has.
+    async with (
+        httpx.AsyncClient(base_url=base, timeout=60) as many,
+        httpx.AsyncClient(base_url=base, timeout=60) as one,
+    ):
+
+        async def watch() -> None:
+            while True:
+                begin = time.perf_counter()
+                (await one.get("/livez")).raise_for_status()
+                times.append(time.perf_counter() - begin)
+                await asyncio.sleep(0.02)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*(many.post("/jobs") for _ in range(JOBS)))
+        while any(job["ended"] is None for job in (await many.get("/jobs?limit=1000")).json()):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+        if watching.done():
+            await watching  # it failed, and says how
+        watching.cancel()
+    return times
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def main() -> None:
+    """Measure, by turns, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--as-client", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.as_client:
+        print(json.dumps(asyncio.run(be_client())))
+        return
+    logging.disable()
+    os.environ.pop("WEB_CONCURRENCY", None)
+    answers: list[float] = []
+    burst: list[float] = []
+    loads: dict[str, Callable[[], Any]] = {
+        "nothing": nothing,
+        "default executor": default_executor,
+        "AnyIO's limiter": limiter,
+        "bridge": bridge,
+        "the service, its pool full": lambda: service(answers, burst),
+    }
+    worst: dict[str, list[float]] = {name: [] for name in loads}
+    late: dict[str, list[float]] = {name: [] for name in loads}
+    for _ in range(told.rounds):
+        for name, load in loads.items():
+            gaps = asyncio.run(load())
+            worst[name].append(max(gaps))
+            late[name].append(percentile(gaps, 0.99))
+    print("| beside | loop's largest gap, median of rounds | worst round | 99 % of gaps below |\n|---|---:|---:|---:|")
+    for name, gaps in worst.items():
+        cells = (statistics.median(gaps), max(gaps), statistics.median(late[name]))
+        print(f"| {name} | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in cells)} |")
+    print(
+        f"| the service, while 300 requests come at once | | {max(burst) * 1e3:.1f} ms | {percentile(burst, 0.99) * 1e3:.1f} ms |"
+    )
+    print(f"\n/livez: {len(answers)} answers, median {statistics.median(answers) * 1e3:.1f} ms, "
+          f"99 % below {percentile(answers, 0.99) * 1e3:.1f} ms, longest {max(answers) * 1e3:.1f} ms")  # fmt: skip
+    print(f"targets: {GAP_TARGET * 1e3:g} ms, {LIVEZ_TARGET * 1e3:g} ms")
+
+
+if __name__ == "__main__":
+    main()
