@@ -17,7 +17,7 @@ import psutil
 
 from support.lab import IMPORT_FROM, PROJECT
 
-__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "read_all", "serving"]
+__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "free_port", "read_all", "serving"]
 
 FINAL = {"cancelled", "completed", "failed", "interrupted"}
 # For whatever should take no time, on a loaded machine under a CPU quota, in seconds.
