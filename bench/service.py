@@ -1,14 +1,16 @@
 """
 How well the example service answers while its pool is full, and the longest time that each integration holds the loop.
 
-Run ``python bench/service.py`` in an environment with the extra ``service``, best under a limit (2 CPUs and 512 MiB).
-Three hundred jobs are asked for at once; ``/livez`` is asked every 20 ms by a process of its own. The
-targets are 100 ms for the 99th percentile of ``/livez`` and 20 ms for the loop's largest gap.
+Run ``python bench/service.py`` in an environment with the extra ``service``. Three hundred jobs are asked for at once;
+``/livez`` is asked every 20 ms by a process of its own. The targets are 100 ms for the 99th percentile of ``/livez``,
+and 20 ms for the largest gap of the loop. On a machine that others use, or where the quota is used up, a gap is mostly
+the time until the thread of the loop gets a CPU; so its own CPU time is shown too.
 """
 
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -20,7 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import cgexec
 import cgexec.asyncio
@@ -33,16 +35,23 @@ PORT = 8765
 SERVICE: dict[str, Any] = {"job_seconds": 1, "job_steps": 10, "job_memory": "10Mi", "queue_size": JOBS}
 
 
-async def beat(gaps: list[float]) -> None:
-    """Note how late each heartbeat is, in seconds."""
+class Gap(NamedTuple):
+    """How late a heartbeat was, and what CPU time the loop's thread used meanwhile, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+async def beat(gaps: list[Gap]) -> None:
+    """Note each heartbeat."""
     while True:
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.thread_time()
         await asyncio.sleep(0.001)
-        gaps.append(time.perf_counter() - begin - 0.001)
+        gaps.append(Gap(time.perf_counter() - begin - 0.001, time.thread_time() - used))
 
 
 @asynccontextmanager
-async def measured(gaps: list[float]) -> AsyncIterator[None]:
+async def measured(gaps: list[Gap]) -> AsyncIterator[None]:
     heart = asyncio.create_task(beat(gaps))
     try:
         yield
@@ -50,16 +59,16 @@ async def measured(gaps: list[float]) -> AsyncIterator[None]:
         heart.cancel()
 
 
-async def nothing() -> list[float]:
-    gaps: list[float] = []
+async def nothing() -> list[Gap]:
+    gaps: list[Gap] = []
     async with measured(gaps):
         await asyncio.sleep(2)
     return gaps
 
 
-async def default_executor() -> list[float]:
+async def default_executor() -> list[Gap]:
     """Call `asyncio.to_thread` beside a full default executor."""
-    gaps: list[float] = []
+    gaps: list[Gap] = []
     executor = cgexec.asyncio.install(max_workers=8, queue_size=8)
     end = time.monotonic() + 2
 
@@ -77,13 +86,13 @@ async def default_executor() -> list[float]:
     return gaps
 
 
-async def limiter() -> list[float]:
+async def limiter() -> list[Gap]:
     """Run plain functions under AnyIO's limiter, which is looked at again and again."""
     import anyio
 
     from cgexec.anyio import size_default_limiter
 
-    gaps: list[float] = []
+    gaps: list[Gap] = []
     end = time.monotonic() + 2
 
     async def calls() -> None:
@@ -98,9 +107,9 @@ async def limiter() -> list[float]:
     return gaps
 
 
-async def bridge() -> list[float]:
+async def bridge() -> list[Gap]:
     """Read what eight threads send without a pause."""
-    gaps: list[float] = []
+    gaps: list[Gap] = []
     end = time.monotonic() + 2
     progress = cgexec.asyncio.Bridge[int](64, when_full="block")
 
@@ -120,16 +129,16 @@ async def bridge() -> list[float]:
     return gaps
 
 
-async def service(answers: list[float], burst: list[float]) -> list[float]:
+async def service(answers: list[float], burst: list[Gap]) -> list[Gap]:
     """Serve three hundred clients of another process; the heartbeat is on the server's loop, *burst* until all came."""
     import uvicorn
     from fastapi_service.app import create_app
     from fastapi_service.settings import Settings
 
-    gaps: list[float] = []
+    gaps: list[Gap] = []
     with TemporaryDirectory() as folder:
         app = create_app(Settings(**SERVICE, database=f"{folder}/jobs.db"))
-        config = uvicorn.Config(app, host="127.0.0.1", port=PORT, log_level="error", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, host="127.0.0.1", port=PORT, log_level="error", timeout_keep_alive=75)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
@@ -192,9 +201,12 @@ def main() -> None:
         print(json.dumps(asyncio.run(be_client())))
         return
     logging.disable()
+    import fastapi_service.app  # noqa: F401  # so that it is frozen, as the service does at its start
+
+    gc.freeze()
     os.environ.pop("WEB_CONCURRENCY", None)
     answers: list[float] = []
-    burst: list[float] = []
+    burst: list[Gap] = []
     loads: dict[str, Callable[[], Any]] = {
         "nothing": nothing,
         "default executor": default_executor,
@@ -202,19 +214,19 @@ def main() -> None:
         "bridge": bridge,
         "the service, its pool full": lambda: service(answers, burst),
     }
-    worst: dict[str, list[float]] = {name: [] for name in loads}
-    late: dict[str, list[float]] = {name: [] for name in loads}
+    found: dict[str, list[list[Gap]]] = {name: [] for name in loads}
     for _ in range(told.rounds):
         for name, load in loads.items():
-            gaps = asyncio.run(load())
-            worst[name].append(max(gaps))
-            late[name].append(percentile(gaps, 0.99))
-    print("| beside | loop's largest gap, median of rounds | worst round | 99 % of gaps below |\n|---|---:|---:|---:|")
-    for name, gaps in worst.items():
-        each = (statistics.median(gaps), max(gaps), statistics.median(late[name]))
-        print(f"| {name} | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in each)} |")
-    cells = (max(burst), percentile(burst, 0.99))
-    print(f"| the service, 300 requests coming at once | | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in cells)} |")
+            found[name].append(asyncio.run(load()))
+    found["the service, 300 requests coming at once"] = [burst]
+    print("| beside | largest gap, median of rounds | worst round | 99 % below | most CPU of the loop in a gap |")
+    print("|---|---:|---:|---:|---:|")
+    for name, rounds in found.items():
+        largest = [max(gap.wall for gap in gaps) for gaps in rounds]
+        every = [gap for gaps in rounds for gap in gaps]
+        late, cpu = percentile([gap.wall for gap in every], 0.99), max(gap.cpu for gap in every)
+        cells = (statistics.median(largest), max(largest), late, cpu)
+        print(f"| {name} | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in cells)} |")
     median, most = statistics.median(answers), percentile(answers, 0.99)
     print(f"\n/livez: {len(answers)} answers, median {median * 1e3:.1f} ms, 99 % below {most * 1e3:.1f} ms")
     print(f"targets: {GAP_TARGET * 1e3:g} ms, {LIVEZ_TARGET * 1e3:g} ms")

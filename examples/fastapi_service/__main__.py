@@ -15,6 +15,8 @@ from fastapi_service.states import State
 
 # Of the five seconds that the lifespan leaves: for connections to be closed.
 _CLOSE_S = 2
+# Longer than proxies and clients keep an idle line: who closes first must be them, or a request meets a closed one.
+_KEEP_ALIVE_S = 75
 
 
 def main() -> int:
@@ -44,6 +46,7 @@ def main() -> int:
         host=told.host,
         port=told.port,
         workers=told.workers,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_CLOSE_S,
         access_log=False,
     )

@@ -17,7 +17,7 @@ from support.lab import IMPORT_FROM
 
 pytest.importorskip("httpx", reason="needs the extras: pip install 'cgexec[service,recipes]'")
 
-from support.service import free_port  # noqa: E402
+from support.service import free_port
 
 SOON = 30
 
