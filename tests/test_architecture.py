@@ -12,7 +12,7 @@ ROOT = Path(cgexec.__file__).parent
 # One set a layer; modules of one layer are strangers to one another. A name ending in a dot is a whole package whose
 # own order stands in `INSIDE`.
 LAYERS = [
-    {"_quantity"},
+    {"_quantity", "_extras"},
     {"_environ", "_kernel."},
     {"_snapshot"},
     {"_limits", "_usage"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"_sizing", "_memory."},
     {"_explain", "_advice"},
     {"_recommend"},
+    {"_manifest."},
     {"_errors", "_leftovers", "_settings"},
     {"_pool."},
     {"_off", "_options", "_bridge", "_limiter"},
@@ -54,7 +55,15 @@ INSIDE = {
         {"front"},
         {"__init__"},
     ],
-    "_cli.": [{"stated", "formats", "threads", "compare", "processes"}, {"report"}, {"main"}, {"__init__"}],
+    "_manifest.": [
+        {"document", "servers"},
+        {"workloads"},
+        {"sizing"},
+        {"rules", "packing"},
+        {"output"},
+        {"__init__"},
+    ],
+    "_cli.": [{"stated", "formats", "threads", "compare", "processes", "manifest"}, {"report"}, {"main"}, {"__init__"}],
 }
 
 

@@ -13,7 +13,7 @@ from cgexec._usage import Usage
 from cgexec._usage import usage as read_usage
 from cgexec._workload import Workload, workload
 
-__all__ = ["Recommendation", "gil_enabled", "recommend"]
+__all__ = ["Recommendation", "gil_enabled", "recommend", "size_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,16 @@ def recommend(
         basis=basis,
         environ=os.environ,
     )
-    limits = read_limits() if limits is None else limits
-    usage = read_usage() if usage is None else usage
+    return size_up(read_limits() if limits is None else limits, read_usage() if usage is None else usage, work)
+
+
+def size_up(limits: Limits, usage: Usage, work: Workload) -> Recommendation:
+    """
+    Return the recommendation for what is known. Pure.
+
+    Raises:
+        ValueError: ``basis="request"``, and the memory request is not known.
+    """
     if work.basis == "request" and limits.memory_request is None:
         raise ValueError(
             'basis="request" needs the memory request, which cannot be seen from inside: set CGEXEC_MEMORY_REQUEST=1Gi '

@@ -12,7 +12,7 @@ from cgexec._kernel.levels import CpuTime, MemoryUse, PidsLevel
 from cgexec._kernel.locate import Chain, Layout
 from cgexec._snapshot import locate_own
 
-__all__ = ["Usage", "usage"]
+__all__ = ["Usage", "idle_usage", "usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,29 @@ def usage(*, root: str | os.PathLike[str] = "/") -> Usage:
         psi_cpu_some=cpu_some,
         sources={name: printable(source) for name, source in sources.items()},
         notes=tuple(files.notes),
+    )
+
+
+def idle_usage(memory_bytes: int, held: int) -> Usage:
+    """Return the use of a container in which nothing runs but one process that holds *held* bytes. Pure."""
+    return Usage(
+        memory_bytes=held,
+        working_set_bytes=held,
+        page_cache_bytes=0,
+        headroom_bytes=memory_bytes - held,
+        process_bytes=held,
+        process_address_space=None,
+        pids=None,
+        pids_headroom=None,
+        nr_periods=None,
+        nr_throttled=None,
+        throttled_seconds=None,
+        oom_kills=None,
+        memory_events={},
+        psi_memory_full=None,
+        psi_cpu_some=None,
+        sources={},
+        notes=(),
     )
 
 

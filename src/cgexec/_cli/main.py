@@ -1,8 +1,8 @@
 """
 Arguments in, text out, exit status back.
 
-Exit status: 0 all is well; 1 the answer is "no" (memory does not suffice for one task, or ``--compare`` found a
-change); 2 the call was wrong, and standard error says how.
+Exit status: 0 all is well; 1 the answer is "no" (memory does not suffice for one task, ``--compare`` found a change, a
+manifest has something wrong in it); 2 the call was wrong, and standard error says how.
 """
 
 import argparse
@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from cgexec import __version__
-from cgexec._cli import compare, formats, threads
+from cgexec._cli import compare, formats, manifest, threads
 from cgexec._cli.report import Report, render, take_report
 from cgexec._cli.stated import KEYS, stated
+from cgexec._extras import MissingExtra
 from cgexec._kernel.files import Files
 from cgexec._kernel.host import read_host
 from cgexec._limits import Limits
@@ -26,7 +27,7 @@ from cgexec._usage import usage as read_usage
 
 __all__ = ["main"]
 
-_COMMANDS = ("report", "recommend", "env")
+_COMMANDS = ("report", "recommend", "env", "manifest")
 # What libcgroup's cgexec takes before the command that it runs.
 _LIBCGROUP = ("-g", "--sticky", "-b")
 _WRONG_PROGRAM = """\
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
-    except ValueError as error:
+    except (ValueError, MissingExtra) as error:
         sys.stderr.write(f"{parser.prog}: error: {error}\n")
         return 2
     except BrokenPipeError:
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=threads.FORMATS, default="sh", help="sh (export), dotenv, or json (default: sh)"
     )
     env.set_defaults(run=_run_env)
+
+    manifest.add(commands, _number)
     return parser
 
 

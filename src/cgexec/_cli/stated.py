@@ -7,7 +7,7 @@ from dataclasses import replace
 from cgexec._kernel.host import Host
 from cgexec._limits import Limits, request_notes
 from cgexec._quantity import format_bytes, format_cpus, parse_bytes, parse_exact
-from cgexec._usage import Usage
+from cgexec._usage import Usage, idle_usage
 
 __all__ = ["KEYS", "stated"]
 
@@ -92,7 +92,7 @@ def stated(text: str, host: Host) -> tuple[Limits, Usage]:
         notes=(),
     )
     noted = replace(limits, notes=(*notes, *request_notes(limits)))
-    return noted, _idle(memory_bytes, int(values.get("held", 0)))
+    return noted, idle_usage(memory_bytes, int(values.get("held", 0)))
 
 
 def _parse(text: str) -> dict[str, float]:
@@ -108,25 +108,3 @@ def _parse(text: str) -> dict[str, float]:
         except ValueError as error:
             raise ValueError(f"--as {part.strip()}: {error}") from None
     return values
-
-
-def _idle(memory_bytes: int, held: int) -> Usage:
-    return Usage(
-        memory_bytes=held,
-        working_set_bytes=held,
-        page_cache_bytes=0,
-        headroom_bytes=memory_bytes - held,
-        process_bytes=held,
-        process_address_space=None,
-        pids=None,
-        pids_headroom=None,
-        nr_periods=None,
-        nr_throttled=None,
-        throttled_seconds=None,
-        oom_kills=None,
-        memory_events={},
-        psi_memory_full=None,
-        psi_cpu_some=None,
-        sources={},
-        notes=(),
-    )

@@ -1,0 +1,1 @@
+"""Kubernetes manifests: what their containers would get, and what is wrong with them. The command: `_cli.manifest`."""

@@ -1,0 +1,321 @@
+"""
+What is wrong with a container: facts in, findings out. Pure.
+
+Each rule is a function; its name, with hyphens, is how findings are named and ignored.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from cgexec._environ import read_environ
+from cgexec._manifest.sizing import Answer, Tasks
+from cgexec._manifest.workloads import Amount, Container, Pod
+from cgexec._quantity import format_bytes, format_cpus
+from cgexec._sizing import per_worker
+
+__all__ = ["LEVELS", "RULES", "Finding", "Level", "judge"]
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+# A limit this many times the request is a promise the node does not make; the report in a container says the same.
+FAR_ABOVE = 4
+# No interpreter runs in less: the suffix is missing, or it is Docker's "m".
+LEAST_MEMORY = 1 << 20
+# Native libraries start so many threads for a call; `env` sets the same ones.
+_NATIVE = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS",
+    "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
+)  # fmt: skip
+_ROUNDING = {"cpu": Fraction(1, 1000), "memory": Fraction(1)}
+_POOL_WORDS = ("MAX_WORKERS", "THREADS", "NUM_WORKERS", "POOL_SIZE", "CONCURRENCY")
+
+
+class Finding(NamedTuple):
+    """Something wrong. *fix* is a block to paste, "" if there is none."""
+
+    rule: str
+    level: Level
+    line: int
+    text: str
+    fix: str = ""
+
+
+class Case(NamedTuple):
+    """A container, the pod it is in, what it would get, and what is said about the tasks."""
+
+    pod: Pod
+    container: Container
+    answer: Answer
+    tasks: Tasks
+
+    def value(self, resource: str) -> Fraction | None:
+        """Return what is given and above zero."""
+        return self.container.values.get(resource) or None
+
+
+def judge(case: Case) -> Iterator[Finding]:
+    """Yield what is wrong with a container, the worst first, else in the order of lines."""
+    found = [finding for rule in RULES.values() for finding in rule(case)]
+    yield from sorted(found, key=lambda finding: (LEVELS.index(finding.level), finding.line))
+
+
+# -- what Kubernetes refuses, or takes for something else ------------------------------------------------------------
+
+
+def bad_quantity(case: Case) -> Iterator[Finding]:
+    for resource, amount in case.container.amounts.items():
+        trouble = amount.trouble
+        if amount.value is not None and resource.endswith("memory") and 0 < amount.value < LEAST_MEMORY:
+            trouble = f"{amount.text} is {float(amount.value):g} bytes{_meant(amount)}"
+        if trouble:
+            yield Finding("bad-quantity", "error", amount.line, f"{resource}: {trouble}")
+
+
+def _meant(amount: Amount) -> str:
+    if amount.text.endswith("m"):
+        return f'; "m" is a thousandth here, Docker\'s {amount.text} is {amount.text[:-1]}Mi'
+    return f"; for mebibytes write {amount.text}Mi" if amount.text.isdigit() else ""
+
+
+def request_above_limit(case: Case) -> Iterator[Finding]:
+    amounts = case.container.amounts
+    for what in ("cpu", "memory"):
+        request, limit = case.value(f"requests.{what}"), case.value(f"limits.{what}")
+        if request is not None and limit is not None and request > limit:
+            asked, most = amounts[f"requests.{what}"], amounts[f"limits.{what}"]
+            text = f"requests.{what} {asked.text} is above limits.{what} {most.text}: Kubernetes refuses the pod"
+            yield Finding("request-above-limit", "error", asked.line, text)
+
+
+def env_not_a_string(case: Case) -> Iterator[Finding]:
+    for name, variable in case.container.env.items():
+        if not variable.is_string:
+            text = f'{name} is no string to YAML, and Kubernetes refuses the pod: write "{variable.value}"'
+            yield Finding("env-not-a-string", "error", variable.line, text)
+
+
+def bad_variable(case: Case) -> Iterator[Finding]:
+    if case.answer.trouble:
+        name = case.answer.trouble.partition("=")[0]
+        variable = case.container.env.get(name)
+        line = case.container.line if variable is None else variable.line
+        yield Finding("bad-variable", "error", line, f"{case.answer.trouble}; a pool in this container raises that")
+
+
+# -- limits and requests ---------------------------------------------------------------------------------------------
+
+
+def no_memory_limit(case: Case) -> Iterator[Finding]:
+    if "limits.memory" not in case.container.amounts and case.container.role != "init":
+        text = "no memory limit: the node's memory is the bound, and a leak takes its other pods along"
+        yield Finding("no-memory-limit", "warning", case.container.line, text)
+
+
+def no_cpu_limit(case: Case) -> Iterator[Finding]:
+    if "limits.cpu" not in case.container.amounts and case.container.role != "init":
+        text = (
+            "no CPU limit: workers are counted by the node's CPUs (nothing is throttled; CGEXEC_CPUS= would bound it)"
+        )
+        yield Finding("no-cpu-limit", "note", case.container.line, text)
+
+
+def no_requests(case: Case) -> Iterator[Finding]:
+    container = case.container
+    if container.role != "init" and not any(container.values.get(f"requests.{what}") for what in ("cpu", "memory")):
+        text = "no requests: the pod is the first to be evicted when the node runs short (QoS BestEffort)"
+        yield Finding("no-requests", "warning", container.line, text)
+
+
+def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
+    request, limit = case.value("requests.memory"), case.value("limits.memory")
+    if request is not None and limit is not None and limit >= FAR_ABOVE * request:
+        text = (
+            f"the memory limit is {float(limit / request):.3g} times the request: a pod that uses more than "
+            f"{format_bytes(float(request))} is evicted when the node runs short"
+        )
+        yield Finding("memory-limit-far-above-request", "warning", case.container.line_of("limits.memory"), text)
+
+
+def cpu_limit_far_above_request(case: Case) -> Iterator[Finding]:
+    request, limit = case.value("requests.cpu"), case.value("limits.cpu")
+    if request is not None and limit is not None and limit >= FAR_ABOVE * request:
+        text = (
+            f"the CPU limit is {float(limit / request):.3g} times the request: on a busy node it may get "
+            f"{format_cpus(float(request))} of {format_cpus(float(limit))}"
+        )
+        yield Finding("cpu-limit-far-above-request", "note", case.container.line_of("limits.cpu"), text)
+
+
+def quota_below_one_cpu(case: Case) -> Iterator[Finding]:
+    limit = case.value("limits.cpu")
+    if limit is not None and limit < 1 and case.container.role == "main":
+        text = (
+            f"a limit of {format_cpus(float(limit))} stops every thread once the container has run "
+            f"{float(limit * 100):.3g} ms of each 100 ms; an event loop and the health checks stop with them"
+        )
+        yield Finding("quota-below-one-cpu", "warning", case.container.line_of("limits.cpu"), text)
+
+
+# -- threads, processes, memory --------------------------------------------------------------------------------------
+
+
+def threads_above_limit(case: Case) -> Iterator[Finding]:
+    """A thread count in the environment against what the limits allow."""
+    recommendation = case.answer.recommendation
+    if recommendation is None:
+        return
+    cpus = Fraction(str(recommendation.limits.cpus)) / recommendation.workload.processes
+    for name, variable in case.container.env.items():
+        count = _count(variable.value)
+        if count is None:
+            continue
+        if name in _NATIVE and count > max(1, math.ceil(cpus)):
+            text = (
+                f"{name}={count}, but {format_cpus(float(cpus))} for this process: threads in lock step wait for the "
+                f"one that is throttled; {max(1, math.floor(cpus))} is right (python -m cgexec env prints them all)"
+            )
+            yield Finding("threads-above-limit", "warning", variable.line, text)
+        elif name not in _NATIVE and name.endswith(_POOL_WORDS) and count > recommendation.ceiling:
+            text = f"{name}={count}, but the limits allow at most {recommendation.ceiling}: {_bound(case)}"
+            yield Finding("threads-above-limit", "warning", variable.line, text)
+
+
+def _count(text: str | None) -> int | None:
+    return int(text[:9]) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _bound(case: Case) -> str:
+    answer = case.answer.recommendation
+    assert answer is not None, "asked only of one that has it"
+    left = answer.terms["memory"]
+    return "memory" if left is not None and left <= answer.ceiling else f"the cap of {answer.terms['cap']}"
+
+
+def processes_not_told(case: Case) -> Iterator[Finding]:
+    asked, env = case.answer.asked, case.container.env
+    processes = asked.processes or 1
+    if processes > 1 and not {"CGEXEC_PROCESSES", "WEB_CONCURRENCY"} & env.keys():
+        text = f"{asked.server} starts {processes} processes, and each sizes its pools as if it were alone"
+        fix = f'env:\n  - name: CGEXEC_PROCESSES\n    value: "{processes}"'
+        yield Finding("processes-not-told", "warning", case.container.line, text, fix)
+
+
+def memory_over_limit(case: Case) -> Iterator[Finding]:
+    """Processes times threads times what a task holds, against the limit."""
+    recommendation = case.answer.recommendation
+    if recommendation is None or recommendation.workload.memory_per_task is None:
+        return
+    if recommendation.limits.memory_bytes < LEAST_MEMORY:  # a slip, and said already
+        return
+    work, limits, usage = recommendation.workload, recommendation.limits, recommendation.usage
+    each = per_worker(usage, work)
+    if not recommendation.fits:
+        part = "" if work.processes == 1 else f", divided by {work.processes} processes"
+        text = f"not even one task of {format_bytes(each)} fits {format_bytes(limits.memory_bytes)}{part}"
+        yield Finding("memory-over-limit", "error", case.container.line_of("limits.memory"), text)
+        return
+    workers = max(case.answer.asked.threads or 1, case.answer.workers or 1)
+    total = work.processes * (workers * each + (usage.process_bytes or 0))
+    if total > limits.memory_bytes:
+        text = (
+            f"{_times(work.processes, 'process')} x {_times(workers, 'worker')} x {format_bytes(each)} come to "
+            f"{format_bytes(total)}, above the limit of {format_bytes(limits.memory_bytes)}; "
+            f"{recommendation.terms['memory']} workers in each fit"
+        )
+        yield Finding("memory-over-limit", "error", case.container.line_of("limits.memory"), text)
+
+
+def _times(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}{'es' if word.endswith('s') else 's'}"
+
+
+# -- what a container cannot see -------------------------------------------------------------------------------------
+
+
+def requests_not_told(case: Case) -> Iterator[Finding]:
+    container = case.container
+    if container.role != "main":
+        return
+    missing = [
+        what
+        for what, name in (("cpu", "CGEXEC_CPU_REQUEST"), ("memory", "CGEXEC_MEMORY_REQUEST"))
+        if case.value(f"requests.{what}") and name not in container.env
+    ]
+    if missing:
+        text = "the container cannot see its requests; the downward API tells them"
+        yield Finding("requests-not-told", "note", container.line, text, _downward_block(container.name, missing))
+
+
+def _downward_block(name: str, missing: list[str]) -> str:
+    lines = ["env:"]
+    if "cpu" in missing:
+        lines += [
+            "  - name: REQUEST_MILLI",
+            "    valueFrom:",
+            f"      resourceFieldRef: {{containerName: {name}, resource: requests.cpu, divisor: 1m}}",
+            "  - name: CGEXEC_CPU_REQUEST",
+            '    value: "$(REQUEST_MILLI)m"',
+        ]
+    if "memory" in missing:
+        lines += [
+            "  - name: CGEXEC_MEMORY_REQUEST",
+            "    valueFrom:",
+            f"      resourceFieldRef: {{containerName: {name}, resource: requests.memory}}",
+        ]
+    return "\n".join(lines)
+
+
+def wrong_request_told(case: Case) -> Iterator[Finding]:
+    """What the downward API gives against what is requested: without a divisor it rounds 100m up to a whole CPU."""
+    if case.answer.trouble:
+        return
+    told = read_environ(case.container.known_env, {})
+    for what, name, value in (
+        ("cpu", "CGEXEC_CPU_REQUEST", told.cpu_request),
+        ("memory", "CGEXEC_MEMORY_REQUEST", told.memory_request),
+    ):
+        request = case.value(f"requests.{what}")
+        # What it is told is rounded to thousandths of a CPU and to bytes.
+        if value is not None and request is not None and abs(Fraction(str(value)) - request) >= _ROUNDING[what]:
+            show = format_cpus if what == "cpu" else format_bytes
+            text = (
+                f"{name} will say {show(value)}, but the {what.replace('cpu', 'CPU')} request is {show(float(request))}"
+            )
+            fix = _downward_block(case.container.name, [what])
+            yield Finding("wrong-request-told", "warning", case.container.env[name].line, text, fix)
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def grace_shorter_than_tasks(case: Case) -> Iterator[Finding]:
+    pod, seconds = case.pod, case.tasks.seconds
+    if seconds is None or case.container.role != "main":
+        return
+    if pod.grace_seconds < seconds:
+        text = (
+            f"a pod that is told to end has {pod.grace_seconds:g} s, a task takes {seconds:g} s: whatever runs then is "
+            f"killed (terminationGracePeriodSeconds: {math.ceil(seconds + 10)} leaves ten to finish)"
+        )
+        yield Finding("grace-shorter-than-tasks", "warning", pod.grace_line, text)
+
+
+def deadline_shorter_than_tasks(case: Case) -> Iterator[Finding]:
+    deadline, seconds = case.pod.deadline_seconds, case.tasks.seconds
+    if deadline is not None and seconds is not None and deadline < seconds and case.container.role == "main":
+        text = f"activeDeadlineSeconds ({deadline:g}) ends the pod before one task of {seconds:g} s has"
+        yield Finding("deadline-shorter-than-tasks", "error", case.pod.deadline_line, text)
+
+
+RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
+    rule.__name__.replace("_", "-"): rule
+    for rule in (
+        bad_quantity, request_above_limit, env_not_a_string, bad_variable, no_memory_limit, no_cpu_limit, no_requests,
+        memory_limit_far_above_request, cpu_limit_far_above_request, quota_below_one_cpu, threads_above_limit,
+        processes_not_told, memory_over_limit, requests_not_told, wrong_request_told, grace_shorter_than_tasks,
+        deadline_shorter_than_tasks,
+    )
+}  # fmt: skip

@@ -1,0 +1,249 @@
+"""
+What a manifest says about containers, as Kubernetes understands it: defaults, `List` kinds, sidecars, downward API.
+
+Pure. Whatever is of another shape than Kubernetes expects is as if it were not there; what is wrong with values that
+are there is for `rules`.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from cgexec._manifest.document import Field
+from cgexec._quantity import parse_exact
+
+__all__ = ["Amount", "Container", "Pod", "Variable", "pods"]
+
+Role = Literal["main", "sidecar", "init"]
+# Kubernetes' default terminationGracePeriodSeconds.
+GRACE_SECONDS = 30
+RESOURCES = ("requests.cpu", "limits.cpu", "requests.memory", "limits.memory")
+_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+
+
+class Amount(NamedTuple):
+    """A quantity as written; *value* is None if it is none, and *trouble* says why."""
+
+    text: str
+    line: int
+    value: Fraction | None
+    trouble: str = ""
+
+
+class Variable(NamedTuple):
+    """An environment variable; *value* is None if it is known in the cluster only (a ConfigMap, a Secret, a field)."""
+
+    value: str | None
+    line: int
+    is_string: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """
+    One container.
+
+    Attributes:
+        amounts: what `RESOURCES` names, as far as it is written; requests are not yet defaulted.
+        values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
+        env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
+        words: command and arguments, a shell's line split.
+    """
+
+    name: str
+    line: int
+    role: Role
+    amounts: Mapping[str, Amount]
+    values: Mapping[str, Fraction]
+    env: Mapping[str, Variable]
+    words: tuple[str, ...]
+
+    def line_of(self, *resources: str) -> int:
+        """Return where the first of these that is written stands, else where the container does."""
+        return next((self.amounts[name].line for name in resources if name in self.amounts), self.line)
+
+    @property
+    def known_env(self) -> dict[str, str]:
+        """What is certain of the environment."""
+        return {name: variable.value for name, variable in self.env.items() if variable.value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod, or the template of some. Times are seconds; None is not said or not a number."""
+
+    file: str
+    line: int
+    kind: str
+    name: str
+    containers: tuple[Container, ...]
+    grace_seconds: float
+    grace_line: int
+    deadline_seconds: float | None
+    deadline_line: int
+
+
+def pods(document: Field, file: str) -> Iterator[Pod]:
+    """Yield the pods and pod templates of a document: one, those of a list, or none."""
+    yield from _pods(document, file, set())
+
+
+def _pods(field: Field, file: str, seen: set[int]) -> Iterator[Pod]:
+    kind = field.get("kind").text or ""
+    if kind.endswith("List"):
+        if field.identity not in seen:  # a list that holds itself, by an alias
+            seen.add(field.identity)
+            for item in field.get("items").items():
+                yield from _pods(item, file, seen)
+        return
+    for path in (("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec"),
+                 ("template", "spec")):  # fmt: skip
+        spec = field.get(*path)
+        # Deployment and its like, CronJob, PodTemplate; a custom kind too, if it has a template where they have.
+        if any(True for _ in spec.get("containers").items()):
+            yield _pod(field, spec, kind or "?", file)
+            return
+
+
+def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
+    namespace, name = field.get("metadata", "namespace").text, field.get("metadata", "name").text
+    name = name or field.get("metadata", "generateName").text or "?"
+    grace = spec.get("terminationGracePeriodSeconds")
+    job = field.get("spec", "jobTemplate", "spec") or field.get("spec")
+    deadline = spec.get("activeDeadlineSeconds") or job.get("activeDeadlineSeconds")
+    given = _seconds(grace)
+    return Pod(
+        file=file,
+        line=field.line,
+        kind=kind,
+        name=f"{namespace}/{name}" if namespace else name,
+        containers=tuple(_containers(spec)),
+        grace_seconds=GRACE_SECONDS if given is None else given,
+        grace_line=grace.line,
+        deadline_seconds=_seconds(deadline),
+        deadline_line=deadline.line,
+    )
+
+
+def _seconds(field: Field) -> float | None:
+    text = field.text
+    return float(text[:12]) if text is not None and text.isascii() and text.isdigit() else None
+
+
+class _Spec(NamedTuple):
+    field: Field
+    role: Role
+    amounts: dict[str, Amount]
+    values: dict[str, Fraction]
+
+
+def _containers(spec: Field) -> Iterator[Container]:
+    whole = _resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
+    found = []
+    for key in ("initContainers", "containers"):
+        for field in spec.get(key).items():
+            # An init container that is restarted always is Kubernetes' sidecar: it runs beside the others.
+            sidecar = field.get("restartPolicy").text == "Always"
+            role: Role = "main" if key == "containers" else "sidecar" if sidecar else "init"
+            own = _resources(field.get("resources"))
+            limits = {name: amount for name, amount in whole.items() if name.startswith("limits.") and name not in own}
+            amounts = {**own, **limits}
+            found.append(_Spec(field, role, amounts, _defaulted(amounts)))
+    by_name = {one.field.get("name").text: one.values for one in found}
+    for one in found:
+        yield Container(
+            name=one.field.get("name").text or "?",
+            line=one.field.line,
+            role=one.role,
+            amounts=one.amounts,
+            values=one.values,
+            env=_environment(one, by_name),
+            words=tuple(_words(one.field)),
+        )
+
+
+def _resources(field: Field) -> dict[str, Amount]:
+    amounts = {}
+    for resource in RESOURCES:
+        value = field.get(*resource.split("."))
+        if value.text is not None:
+            amounts[resource] = _amount(value.text, value.line)
+    return amounts
+
+
+def _amount(text: str, line: int) -> Amount:
+    try:
+        return Amount(text, line, parse_exact(text))
+    except ValueError as error:
+        return Amount(text, line, None, str(error))
+
+
+def _defaulted(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:
+    values = {name: amount.value for name, amount in amounts.items() if amount.value is not None}
+    for what in ("cpu", "memory"):
+        if f"requests.{what}" not in amounts and f"limits.{what}" in values:
+            values[f"requests.{what}"] = values[f"limits.{what}"]
+    return values
+
+
+def _environment(own: _Spec, by_name: Mapping[str | None, Mapping[str, Fraction]]) -> dict[str, Variable]:
+    env: dict[str, Variable] = {}
+    for field in own.field.get("env").items():
+        name, value = field.get("name").text, field.get("value")
+        if name is None:
+            continue
+        if value.text is not None:
+            env[name] = Variable(_expanded(value.text, env), value.line, value.is_string)
+        elif field.get("valueFrom"):
+            reference = field.get("valueFrom", "resourceFieldRef")
+            container = reference.get("containerName").text
+            values = own.values if container is None else by_name.get(container, {})
+            env[name] = Variable(_downward(reference, values), field.line)
+        else:
+            env[name] = Variable("", field.line)
+    return env
+
+
+def _expanded(text: str, env: Mapping[str, Variable]) -> str | None:
+    """Put in the variables that stand before; None if one is not known. ``$$(A)`` is a literal ``$(A)``."""
+    unknown = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal unknown
+        name = match[1]
+        if name is None:
+            return "$"
+        if name not in env:  # left as it is, as Kubernetes does
+            return match[0]
+        value = env[name].value
+        unknown = unknown or value is None
+        return value or ""
+
+    expanded = _REFERENCE.sub(replace, text)
+    return None if unknown else expanded
+
+
+def _downward(reference: Field, values: Mapping[str, Fraction]) -> str | None:
+    """Return what the downward API gives: rounded up to whole divisors; 0 for a request that is not there."""
+    resource = reference.get("resource").text or ""
+    if resource not in RESOURCES or (resource not in values and resource.startswith("limits.")):
+        return None  # a limit that is not there is the node's, which we do not know
+    divisor = _amount(reference.get("divisor").text or "1", 0).value or Fraction(1)
+    return str(math.ceil(values.get(resource, Fraction(0)) / divisor))
+
+
+def _words(field: Field) -> Iterator[str]:
+    for key in ("command", "args"):
+        for item in field.get(key).items():
+            text = item.text or ""
+            if " " not in text.strip():
+                yield text
+                continue
+            try:
+                yield from shlex.split(text, comments=True)
+            except ValueError:  # a shell's line with an open quote
+                yield from text.split()
