@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from cgexec._cli import main
 
+_NEEDS_EXTRA = 'pip install "cgexec['
 _COMMAND = "$ python -m cgexec"
 _CHECK = doctest.OutputChecker()
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -26,7 +28,7 @@ def run_console(example: Example) -> str | None:
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             status = main(shlex.split(line))
-        if 'pip install "cgexec[' in out.getvalue():
+        if _NEEDS_EXTRA in out.getvalue():
             raise unittest.SkipTest(out.getvalue().strip())
         if not _CHECK.check_output(expected.rstrip() + "\n", out.getvalue().rstrip() + "\n", _FLAGS):
             return f"{_COMMAND}{line}\nshown:\n{expected}\nprinted (status {status}):\n{out.getvalue()}"
@@ -43,8 +45,24 @@ class ConsoleBlockParser(CodeBlockParser):
         return run_console(example)
 
 
+class PythonBlockParser(CodeBlockParser):
+    """Blocks in the language ``python``. One that needs a package which is not installed is skipped, and says so."""
+
+    language = "python"
+    run = PythonEvaluator()
+
+    def evaluate(self, example: Example) -> str | None:
+        """Run the block."""
+        try:
+            return self.run(example)
+        except ImportError as error:
+            if _NEEDS_EXTRA in str(error):
+                raise unittest.SkipTest(str(error)) from error
+            raise
+
+
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), ConsoleBlockParser(), SkipParser()],
+    parsers=[PythonBlockParser(), ConsoleBlockParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md", "docs/*.md"],
 ).pytest()
 

@@ -1,6 +1,7 @@
 """Data flows one way: a module imports only from what stands before it in this list."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,11 @@ LAYERS = [
     {"_pool."},
     {"_off", "_options", "_bridge", "_limiter"},
     {"_executor"},
-    {"_cli.", "anyio", "asyncio"},
+    {"anyio", "asyncio"},
     {"starlette"},
     {"__init__"},
+    {"metrics."},
+    {"_cli."},
     {"__main__"},
 ]
 INSIDE = {
@@ -50,6 +53,7 @@ INSIDE = {
         {"ticker", "reports", "serving"},
         {"crew"},
         {"watch"},
+        {"saturation"},
         {"door", "draining", "stock_names"},
         {"awaiting"},
         {"front"},
@@ -63,6 +67,7 @@ INSIDE = {
         {"output"},
         {"__init__"},
     ],
+    "metrics.": [{"_table"}, {"_watched"}, {"prometheus", "opentelemetry"}, {"__init__"}],
     "_cli.": [{"stated", "formats", "threads", "compare", "processes", "manifest"}, {"report"}, {"main"}, {"__init__"}],
 }
 
@@ -156,6 +161,20 @@ def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():
         text = path.read_text(encoding="utf-8")
         assert ("os.open(" in text) <= (module_name(path) in ("_kernel.files", "_kernel.kept", "_cli.main")), path
         assert ("sys.platform" in text) <= (module_name(path) == "_kernel.host"), path
+
+
+def test_every_line_of_the_log_begins_with_an_event_that_the_reference_explains():
+    reference = (ROOT.parent.parent / "docs/reference/log.md").read_text(encoding="utf-8")
+    events = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                if isinstance(owner, ast.Name) and owner.id == "_LOGGER" and node.func.attr != "isEnabledFor":
+                    event = re.match(r"\[([a-z-]+)\] ", node.args[0].value)
+                    assert event, f"{path}:{node.lineno}: begin with an [event] name"
+                    events.add(event[1])
+    assert events == set(re.findall(r"^\| `([a-z-]+)` \|", reference, re.MULTILINE))
 
 
 def test_files_stay_small():

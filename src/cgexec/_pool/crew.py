@@ -239,7 +239,8 @@ class Crew:
             raise RuntimeError(why.text) from error
         if not stranded and not life.is_over():
             _LOGGER.warning(
-                "pool %r: the system refused a thread (%s); going on with %d for now, what waits stays queued. "
+                "[thread-refused] pool %r: the system refused a thread (%s); going on with %d for now, what waits "
+                "stays queued. "
                 "Raise the limit on tasks (pids.max, ulimit -u) or lower max_workers.",
                 self.name, error, self.state.allowed,
             )  # fmt: skip

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from cgexec._errors import QueueFull, Reason
-from cgexec._pool import endings, lines
+from cgexec._pool import endings, lines, saturation
 from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.here import here, on_event_loop
@@ -38,13 +38,17 @@ _LATER = 1.0
 
 
 class Door:
-    """The way into one pool. Thread-safe: it has no state of its own but *would*, whose counts are under its lock."""
+    """
+    The way into one pool. Thread-safe: it has no state of its own but *would*, whose counts are under its lock, and
+    what was said of refusals.
+    """
 
     def __init__(self, state: Admission, crew: Crew, policy: Policy) -> None:
         self.state = state
         self.crew = crew
         self.policy = policy
         self.would: dict[str, int] = {}
+        self._saturation = saturation.Saturation()
         self._lock = threading.RLock()
 
     def settle(self, answer: Worker | Verdict | None, task: Task) -> BaseException | None:
@@ -153,6 +157,7 @@ class Door:
 
     def _full(self, reason: Reason, text: str, retry_after: float | None) -> QueueFull:
         lines.reject(self.state, reason)
+        self._saturation.refused(self.crew.name, self.state, reason, monotonic())
         return QueueFull(text, reason=reason, retry_after=retry_after)
 
     def _still_full(self) -> QueueFull:
@@ -241,15 +246,16 @@ class Door:
         if isinstance(answer, Worker):
             self.crew.act(answer)
         _LOGGER.warning(
-            "pool %r: a task from a worker of another pool was accepted over the bound, since nothing has been taken "
-            "from the queue for %g s (%s): do the two pools submit to each other?",
+            "[queue-over-bound] pool %r: a task from a worker of another pool was accepted over the bound, since "
+            "nothing has been taken from the queue for %g s (%s): do the two pools submit to each other?",
             self.crew.name, PATIENCE, self._counts(),
         )  # fmt: skip
 
     def _warn(self, task: Task, seconds: float) -> None:
         _LOGGER.warning(
-            "pool %r: submit(%s) has been blocking thread %s for %.1f s: %s",
-            self.crew.name, function_name(task), threading.current_thread().name, seconds, self._counts(),
+            "[submit-blocked] pool %r: submit(%s) has been blocking thread %s for %.1f s: %s",
+            self.crew.name, function_name(task), threading.current_thread().name, seconds,
+            saturation.describe(self.state, monotonic()),
         )  # fmt: skip
 
     # -- small things ---------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class Pool:
             watch().add(self.crew)
         if kept.would is not None:
             _LOGGER.info(
-                "pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g places",
+                "[pool-observes] pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g "
+                "places",
                 name, limit, kept.size.why, kept.would, kept.places,
             )  # fmt: skip
 
@@ -144,6 +145,8 @@ class Pool:
             would["held"] = self.state.tally.would_hold
         if self.kept.care.guard:
             numbers.update(watch().view())
+        answer = self.kept.size.recommendation
+        numbers["bound_by"] = None if answer is None else answer.bound_by
         return Stats(self.name, self.kept.mode, longest_running_function=function, would=would, **numbers)
 
     def explain(self) -> str:
@@ -178,7 +181,9 @@ class Pool:
         """Have another number of workers, or say so where only observed."""
         why = f"resize({limit})"
         if self.kept.size.forced:
-            _LOGGER.info("pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why)
+            _LOGGER.info(
+                "[resize-ignored] pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why
+            )
             return
         if self.kept.would is not None:
             self.kept = self.kept._replace(would=limit)
@@ -187,9 +192,12 @@ class Pool:
 
     def _resize(self, limit: int, places: float, why: str) -> None:
         try:
+            before = self.state.limit
             answer = sizes.resize(self.state, limit, places, why, monotonic())
             if isinstance(answer, tuple):
                 self.crew.call_all(*answer)
+                if limit != before:
+                    _LOGGER.info("[size-changed] pool %r: %d -> %d, %s", self.name, before, limit, why)
         except BaseException:
             self.crew.mend()
             raise

@@ -76,6 +76,7 @@ class Stats:
         closed: why nothing is accepted any more.
         would: with CGEXEC_MODE=observe what would have happened: the size (``"limit"``), and how often a submit would
             have been ``"blocked"``, ``"rejected"``, ``"discarded"`` or ``"ran_in_caller"``, and a start ``"held"``.
+        bound_by: the term of `Recommendation` that decided the size the pool was made with; None if it was said.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Stats:
     fuse: int | None = None
     closed: str | None = None
     would: Mapping[str, int] = field(default_factory=dict, hash=False)
+    bound_by: str | None = None
 
 
 class Estimate(NamedTuple):

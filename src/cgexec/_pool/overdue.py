@@ -58,8 +58,8 @@ def _log_overdue(pool: str, worker: Worker | None, task: Task, seconds: float) -
     if task.done():
         return
     _LOGGER.warning(
-        "pool %r: %s has been running for %.3g s, longer than its run_timeout; it keeps its worker (%s) until it ends."
-        " cgexec.cancel(future) asks it to, at its next cgexec.checkpoint(). Its stack:\n%s",
+        "[task-overdue] pool %r: %s has been running for %.3g s, longer than its run_timeout; it keeps its worker (%s) "
+        "until it ends. cgexec.cancel(future) asks it to, at its next cgexec.checkpoint(). Its stack:\n%s",
         pool,
         function_name(task),
         seconds,

@@ -36,14 +36,15 @@ class Reports:
             self._started = True
             if reading.oom_kills:
                 _LOGGER.info(
-                    "the kernel has killed %d process(es) of this container for memory before now (limit %s, %s)",
+                    "[memory-oom-kills] the kernel has killed %d process(es) of this container for memory before now "
+                    "(limit %s, %s)",
                     reading.oom_kills, format_bytes(reading.limit), reading.source,
                 )  # fmt: skip
         if reading.processes > self._siblings:
             self._siblings = reading.processes
             _LOGGER.info(
-                "%d processes share the memory limit of %s, so each plans with its part of what is free "
-                "(CGEXEC_PROCESSES= or processes= says otherwise)",
+                "[memory-shared] %d processes share the memory limit of %s, so each plans with its part of what is "
+                "free (CGEXEC_PROCESSES= or processes= says otherwise)",
                 reading.processes, format_bytes(reading.limit),
             )  # fmt: skip
 
@@ -56,8 +57,8 @@ class Reports:
         if name not in self._alone:
             self._alone.add(name)
             _LOGGER.warning(
-                "pool %r: %s needs about %s, and only %s of %s are free: it runs alone, and the kernel may kill the "
-                "process for it. Raise the memory limit, or have it take less.",
+                "[memory-too-large] pool %r: %s needs about %s, and only %s of %s are free: it runs alone, and the "
+                "kernel may kill the process for it. Raise the memory limit, or have it take less.",
                 pool, name, format_bytes(round(price)), format_bytes(max(0, reading.room)), format_bytes(reading.limit),
             )  # fmt: skip
 
@@ -67,8 +68,8 @@ class Reports:
         if reading is not None and seconds >= 2 * self._forced.get(pool, 0.0):
             self._forced[pool] = seconds
             _LOGGER.warning(
-                "pool %r: nothing runs, and memory has not sufficed for %.1f s (%s of %s in use): one task is started "
-                "all the same, since whoever holds the memory may be waiting for it",
+                "[memory-forced] pool %r: nothing runs, and memory has not sufficed for %.1f s (%s of %s in use): one "
+                "task is started all the same, since whoever holds the memory may be waiting for it",
                 pool, seconds, format_bytes(reading.used), format_bytes(reading.limit),
             )  # fmt: skip
 
@@ -84,16 +85,17 @@ class Reports:
                 continue
             self._warned[name] = seconds
             _LOGGER.warning(
-                "pool %r: %d waiting have been held back for %.0f s by memory: %s of %s in use (%s), %d running. "
-                "Lower max_workers or the memory of a task, or raise the limit.",
+                "[memory-held] pool %r: %d waiting have been held back for %.0f s by memory: %s of %s in use (%s), "
+                "%d running%s; the oldest has waited for %.0f s. Lower max_workers or the memory of a task, or raise "
+                "the limit.",
                 name, need.waiting, seconds, format_bytes(reading.used), format_bytes(reading.limit), reading.source,
-                len(need.busy),
+                len(need.busy), _longest(need, now), 0.0 if need.head is None else now - need.head.since,
             )  # fmt: skip
         if planner.correction > 1.25 * self._corrected:
             self._corrected = planner.correction
             _LOGGER.warning(
-                "tasks take %.1f times the memory they are said to need (memory_per_task=, options(memory=)); "
-                "that is what they count with from now on", planner.correction,
+                "[memory-underestimated] tasks take %.1f times the memory they are said to need (memory_per_task=, "
+                "options(memory=)); that is what they count with from now on", planner.correction,
             )  # fmt: skip
 
     def starved(self, failed: int, running: int, limit: float, reading: Reading | None) -> None:
@@ -104,25 +106,30 @@ class Reports:
         use = "" if reading is None else f" ({format_bytes(reading.used)} of {format_bytes(reading.limit)} in use now)"
         if running == 1:
             _LOGGER.warning(
-                "memory ran out for a task that ran alone%s: it needs more than there is. Raise the memory limit, or "
-                "have it take less.", use,
+                "[memory-errors] memory ran out for a task that ran alone%s: it needs more than there is. Raise the "
+                "memory limit, or have it take less.", use,
             )  # fmt: skip
             return
         _LOGGER.warning(
-            "memory ran out for %d task run(s) so far, of late with %d running%s: at most %d run side by side for now. "
+            "[memory-errors] memory ran out for %d task run(s) so far, of late with %d running%s: at most %d run side "
+            "by side for now. "
             "A memory_per_task=, or fewer max_workers, saves what they did in vain.",
             self._starved, running, use, limit,
         )  # fmt: skip
 
     def pinned(self) -> None:
         """Say that the allocator works another way now."""
-        _LOGGER.info("memory is short: the C library returns freed blocks of 256 KiB and more at once from now on")
+        _LOGGER.info(
+            "[memory-allocator] memory is short: the C library returns freed blocks of 256 KiB and more at once from "
+            "now on"
+        )
 
     def relieved(self, relieved: Relieved | None, relief: Relief) -> None:
         """Say what a collection brought."""
         if relieved is not None and relief.times & (relief.times - 1) == 0:  # the first, second, fourth ...
             _LOGGER.info(
-                "memory was short: malloc_trim() and gc.collect() gave back %s in %.0f ms (%d times so far, %s in all)",
+                "[memory-relieved] memory was short: malloc_trim() and gc.collect() gave back %s in %.0f ms (%d times "
+                "so far, %s in all)",
                 format_bytes(max(0, relieved.bytes)), relieved.seconds * 1000, relief.times, format_bytes(relief.bytes),
             )  # fmt: skip
 
@@ -130,4 +137,12 @@ class Reports:
         """Say that a look failed; not every time."""
         self._troubled += 1
         if self._troubled & (self._troubled - 1) == 0:  # the first, second, fourth, eighth ...
-            _LOGGER.warning("looking at memory failed (%r), %d times so far; going on", error, self._troubled)
+            _LOGGER.warning(
+                "[memory-unreadable] looking at memory failed (%r), %d times so far; going on", error, self._troubled
+            )
+
+
+def _longest(need: Need, now: float) -> str:
+    """Return in words which task has been running longest."""
+    task, since = min(need.busy, key=lambda each: each[1], default=(None, now))
+    return "" if task is None or task.fn is None else f", the longest {function_name(task)} for {now - since:.0f} s"

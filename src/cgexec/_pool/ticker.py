@@ -47,7 +47,9 @@ class _Ticker:
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
             with self.condition:
                 self.thread = None
-            _LOGGER.warning("no thread for time-outs could be started; they are looked at when one can")
+            _LOGGER.warning(
+                "[ticker-refused] no thread for time-outs could be started; they are looked at when one can"
+            )
         except BaseException:  # a signal's
             if thread.ident is None:
                 self.thread = None
@@ -78,7 +80,7 @@ class _Ticker:
             try:
                 due = what.tick(monotonic())
             except BaseException:  # one pool's trouble must not stop the clock of the others
-                _LOGGER.exception("looking after %r by time failed", what)
+                _LOGGER.exception("[ticker-failed] looking after %r by time failed", what)
                 due = monotonic() + 1
             if due is not None:
                 self.call_at(what, due)

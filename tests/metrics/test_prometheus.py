@@ -1,0 +1,246 @@
+"""Metrics as Prometheus gets them, from the real client, with one process and with several."""
+
+import gc
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import cgexec
+from support.pools import holding
+
+client = pytest.importorskip("prometheus_client", reason='needs prometheus-client: pip install "cgexec[prometheus]"')
+
+from prometheus_client.openmetrics import exposition, parser  # noqa: E402
+
+from cgexec.metrics import prometheus  # noqa: E402
+from cgexec.metrics._table import every, prometheus_name  # noqa: E402
+
+
+@pytest.fixture
+def registry():
+    return client.CollectorRegistry()
+
+
+def value(registry, name, **labels):
+    return registry.get_sample_value(f"cgexec_{name}", labels)
+
+
+def test_a_pool_is_reported_as_its_stats_are(registry):
+    with cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=5) as pool:
+        prometheus.register(pool, registry)
+        assert [pool.submit(int, text).exception(5) is None for text in ("1", "x")] == [True, False]
+        with holding(pool, 2) as hold:
+            hold.queue(3)
+            for name, wanted in (("running", 2), ("waiting", 3), ("limit", 2), ("queue_size", 5), ("healthy", 1)):
+                assert value(registry, f"pool_{name}", pool="jobs") == wanted
+            assert value(registry, "pool_submitted_total", pool="jobs") == 7
+            assert value(registry, "pool_ended_total", pool="jobs", outcome="failed") == 1
+            assert value(registry, "pool_longest_running_age_seconds", pool="jobs") > 0
+            assert value(registry, "pool_rejected_total", pool="jobs", reason="memory") == 0
+            assert value(registry, "pool_info", pool="jobs", mode="enforce", bound_by="said") == 1
+
+
+def test_the_term_that_decided_the_size_is_a_label(registry):
+    with cgexec.ThreadPoolExecutor(name="jobs") as pool:
+        prometheus.register(pool, registry)
+        bound = pool.stats().bound_by
+        assert bound == cgexec.recommend().bound_by
+        assert value(registry, "pool_info", pool="jobs", mode="enforce", bound_by=bound) == 1
+
+
+def test_the_container_is_reported_once_beside_several_pools(registry):
+    with cgexec.ThreadPoolExecutor(1, name="a") as a, cgexec.ThreadPoolExecutor(1, name="b") as b:
+        prometheus.register(a, registry)
+        prometheus.register(b, registry)
+        assert value(registry, "cpu_limit") == cgexec.limits().cpus
+        assert value(registry, "memory_limit_bytes") == cgexec.limits().memory_bytes
+        assert value(registry, "memory_used_bytes") > 0
+        text = client.generate_latest(registry).decode()
+        assert text.count("\ncgexec_cpu_limit ") == 1
+        assert {pool for pool in "ab" if f'cgexec_pool_limit{{pool="{pool}"}}' in text} == {"a", "b"}
+
+
+def test_the_same_metrics_are_valid_openmetrics(registry):
+    with cgexec.ThreadPoolExecutor(1, name="jobs", queue_size=math.inf) as pool:
+        prometheus.register(pool, registry)
+        text = exposition.generate_latest(registry).decode()
+        families = {family.name for family in parser.text_string_to_metric_families(text)}
+    assert families == {prometheus_name(row).removesuffix("_total") for row in every()}
+
+
+def test_every_row_says_what_it_is():
+    rows = every()
+    assert len({row.name for row in rows}) == len({prometheus_name(row) for row in rows}) == len(rows)
+    for row in rows:
+        assert row.help.endswith("."), row.name
+
+
+def test_a_pool_is_reported_until_its_last_task_has_ended(registry):
+    pool = cgexec.ThreadPoolExecutor(1, name="jobs")
+    prometheus.register(pool, registry)
+    with holding(pool, 1):
+        pool.shutdown(wait=False)
+        assert value(registry, "pool_running", pool="jobs") == 1
+        assert value(registry, "pool_running", pool="jobs") == 1
+    pool.shutdown()
+    assert value(registry, "pool_ended_total", pool="jobs", outcome="completed") == 1
+    assert value(registry, "pool_running", pool="jobs") is None
+
+
+def test_reporting_does_not_keep_a_pool(registry):
+    pool = cgexec.ThreadPoolExecutor(1, name="jobs")
+    prometheus.register(pool, registry)
+    assert value(registry, "pool_limit", pool="jobs") == 1
+    del pool
+    gc.collect()
+    assert value(registry, "pool_limit", pool="jobs") is None
+
+
+def test_two_pools_of_one_name_are_refused_and_a_successor_is_not(registry):
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
+        prometheus.register(pool, registry)
+        prometheus.register(pool, registry)
+        with cgexec.ThreadPoolExecutor(3, name="jobs") as other:
+            with pytest.raises(ValueError, match="a pool named 'jobs' is registered already.*name="):
+                prometheus.register(other, registry)
+            pool.shutdown()
+            prometheus.register(other, registry)
+            assert value(registry, "pool_limit", pool="jobs") == 3
+
+
+def test_closing_takes_it_out(registry):
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
+        registration = prometheus.register(pool, registry)
+        registration.update()
+        registration.close()
+        assert value(registry, "pool_limit", pool="jobs") is None
+
+
+def test_the_standard_pool_of_mode_off_tells_what_it_knows(registry, monkeypatch):
+    monkeypatch.setenv("CGEXEC_MODE", "off")
+    with cgexec.ThreadPoolExecutor(3, name="jobs") as pool:
+        prometheus.register(pool, registry)
+        assert value(registry, "pool_limit", pool="jobs") == 3
+        assert value(registry, "pool_info", pool="jobs", mode="off", bound_by="said") == 1
+        assert value(registry, "pool_submitted_total", pool="jobs") is None
+
+
+def test_observing_tells_what_would_have_been(registry, monkeypatch):
+    monkeypatch.setenv("CGEXEC_MODE", "observe")
+    with cgexec.ThreadPoolExecutor(name="jobs") as pool:
+        prometheus.register(pool, registry)
+        assert value(registry, "pool_would_limit", pool="jobs") == cgexec.recommend().max_workers
+        assert value(registry, "pool_would_total", pool="jobs", what="rejected") == 0
+
+
+WORKER = """
+    import os, sys
+    import cgexec
+    from cgexec.metrics import prometheus
+
+    pool = cgexec.ThreadPoolExecutor(2, name="jobs")
+    list(pool.map(abs, range(10)))
+    registration = prometheus.register(pool, interval=3600)
+    list(pool.map(abs, range(int(sys.argv[1]))))
+    registration.update()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if sys.argv[2] == "close":
+        pool.shutdown()
+        registration.close()
+        print("closed", flush=True)
+        sys.stdin.readline()
+    pool.shutdown()
+    registration.close()
+"""
+SCRAPE = """
+    from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+    import sys
+    registry = CollectorRegistry()
+    if len(sys.argv) > 1:
+        multiprocess.mark_process_dead(sys.argv[1])
+    multiprocess.MultiProcessCollector(registry)
+    print(generate_latest(registry).decode())
+"""
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Start worker processes that write into one directory; they are ended at the end."""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    workers = []
+
+    def start(tasks, then="stay"):
+        worker = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(WORKER), str(tasks), then],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ,
+        )  # fmt: skip
+        workers.append(worker)
+        assert worker.stdout.readline() == "ready\n"
+        return worker
+
+    def scrape(*dead):
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(SCRAPE), *dead],
+            capture_output=True, text=True, timeout=60, check=True, env=environ,
+        )  # fmt: skip
+        lines = [line.rpartition(" ") for line in result.stdout.split("\n") if line and line[0] != "#"]
+        return {name: float(number) for name, _, number in lines}
+
+    yield start, scrape
+    for worker in workers:
+        if worker.poll() is None:
+            worker.communicate("\n", timeout=60)
+        worker.stdin.close()
+        worker.stdout.close()
+
+
+def test_several_processes_are_added_up_where_that_makes_sense(several):
+    start, scrape = several
+    start(3)
+    start(4)
+    seen = scrape()
+    assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 27
+    assert seen['cgexec_pool_ended_total{outcome="completed",pool="jobs"}'] == 27
+    assert seen['cgexec_pool_limit{pool="jobs"}'] == 4
+    assert seen['cgexec_pool_healthy{pool="jobs"}'] == 1
+    # What belongs to the container is there once, whoever tells it.
+    assert seen["cgexec_cpu_limit"] == cgexec.limits().cpus
+    assert seen["cgexec_memory_limit_bytes"] == cgexec.limits().memory_bytes
+
+
+def test_a_pool_that_is_closed_leaves_its_counts(several):
+    start, scrape = several
+    start(3)
+    worker = start(4, "close")
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline() == "closed\n"
+    seen = scrape()
+    assert seen['cgexec_pool_limit{pool="jobs"}'] == 2
+    assert seen['cgexec_pool_healthy{pool="jobs"}'] == 1
+    assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 27
+
+
+def test_a_process_that_is_dead_leaves_its_counts_and_no_gauges(several):
+    start, scrape = several
+    start(3)
+    worker = start(4)
+    worker.kill()
+    worker.wait(60)
+    seen = scrape(str(worker.pid))
+    assert seen['cgexec_pool_limit{pool="jobs"}'] == 2
+    assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 27
+
+
+def test_without_the_client_it_names_the_command():
+    code = (
+        "import sys; sys.modules['prometheus_client'] = None; from cgexec.metrics import prometheus\n"
+        "try: prometheus.register(None)\nexcept ImportError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == 'cgexec.metrics.prometheus needs prometheus-client: pip install "cgexec[prometheus]"\n'

@@ -1,0 +1,73 @@
+"""Lines of the log that somebody reads at three in the morning: event, pool, numbers, names, what to do."""
+
+import logging
+import re
+
+import pytest
+
+import cgexec
+from cgexec._memory.gauge import Reading
+from cgexec._memory.planner import Planner
+from cgexec._pool.holding import need
+from cgexec._pool.reports import Reports
+from support.pools import holding
+
+MIB = 1 << 20
+
+
+def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
+    with cgexec.ThreadPoolExecutor(1, name="jobs", queue_size=1, when_full="raise") as pool, holding(pool, 1) as hold:
+        hold.queue(1)
+
+        def refuse():
+            with pytest.raises(cgexec.QueueFull):
+                pool.submit(int)
+
+        refuse()
+        refuse()
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert re.match(
+            r"\[pool-saturated\] pool 'jobs' refuses tasks \(1 for queue since this was last said\): "
+            r"1 of 1 places taken, 1 of 1 workers busy, the oldest has waited for \S+ s, "
+            r"support.pools.Hold.task has been running for \S+ s. Hand in less",
+            record.getMessage(),
+        )
+        pool._pool.door._saturation._next = 0.0  # a minute later
+        refuse()
+        assert "(2 for queue since this was last said)" in caplog.records[-1].getMessage()
+
+
+def test_a_long_hold_is_a_warning_and_again_when_it_has_doubled(caplog):
+    planner = Planner()
+    planner.reading = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
+    reports = Reports()
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
+        hold.queue(2)
+        state = pool._pool.state
+        seen = need(state, None)._replace(held_since=100.0)
+        waiting_since = seen.head.since
+        for seconds, said in ((9, 0), (10, 1), (15, 1), (20, 2)):
+            now = 100.0 + seconds
+            shifted = seen._replace(busy=[(seen.busy[0][0], now - 60)])
+            seen.head.since = now - 30
+            reports.held([("jobs", shifted)], planner, now)
+            assert len(caplog.records) == said
+        seen.head.since = waiting_since
+    record = caplog.records[0]
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "[memory-held] pool 'jobs': 2 waiting have been held back for 10 s by memory: 900 MiB of 1 GiB in use "
+        "(/sys/fs/cgroup/memory.max), 1 running, the longest support.pools.Hold.task for 60 s; the oldest has waited "
+        "for 30 s. Lower max_workers or the memory of a task, or raise the limit."
+    )
+
+
+def test_a_change_of_size_is_information(caplog):
+    caplog.set_level(logging.INFO, "cgexec")
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as pool:
+        pool.resize(5)
+        pool.resize(5)
+    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
+        (logging.INFO, "[size-changed] pool 'jobs': 2 -> 5, resize(5)")
+    ]
