@@ -21,6 +21,7 @@ LAYERS = [
     {"_sizing", "_memory."},
     {"_explain", "_advice"},
     {"_recommend"},
+    {"_flight."},
     {"_manifest."},
     {"_errors", "_leftovers", "_settings"},
     {"_pool."},
@@ -50,7 +51,8 @@ INSIDE = {
         {"admission"},
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"life", "overdue", "mapping", "crowd"},
-        {"ticker", "reports", "serving"},
+        {"ticker", "reports", "serving", "recording"},
+        {"flight"},
         {"crew"},
         {"watch"},
         {"saturation"},
@@ -59,6 +61,7 @@ INSIDE = {
         {"front"},
         {"__init__"},
     ],
+    "_flight.": [{"layout"}, {"recorder", "words"}, {"__init__"}],
     "_manifest.": [
         {"document", "servers"},
         {"workloads"},
@@ -159,7 +162,9 @@ def test_optional_packages_are_not_imported_at_module_level():
 def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():
     for path in ROOT.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert ("os.open(" in text) <= (module_name(path) in ("_kernel.files", "_kernel.kept", "_cli.main")), path
+        assert ("os.open(" in text) <= (
+            module_name(path) in ("_kernel.files", "_kernel.kept", "_cli.main", "_flight.recorder")
+        ), path
         assert ("sys.platform" in text) <= (module_name(path) == "_kernel.host"), path
 
 

@@ -22,6 +22,7 @@ from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
 from cgexec._pool.crew import Crew
 from cgexec._pool.crowd import Crowd
+from cgexec._pool.flight import flight
 from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
@@ -155,6 +156,7 @@ class Watch:
         reading = self.gauge.read(begin, closely=fused)
         if failed:
             self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)
+        flight().record(reading, [pool.need for pool in pools], begin)
         if reading is None:
             fuse().restore()
             calls = self._fund(self._narrow([(pool, Funds(bounded=False, budget=inf)) for pool in pools]), begin)
