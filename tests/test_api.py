@@ -24,6 +24,7 @@ PUBLIC = [
     "limits",
     "parse_quantity",
     "recommend",
+    "serve_stats",
     "unfused",
     "usage",
 ]

@@ -31,6 +31,7 @@ LAYERS = [
     {"starlette"},
     {"__init__"},
     {"metrics."},
+    {"_watch."},
     {"_cli."},
     {"__main__"},
 ]
@@ -50,6 +51,8 @@ INSIDE = {
         {"books"},
         {"admission"},
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
+        {"roster"},
+        {"served"},
         {"life", "overdue", "mapping", "crowd"},
         {"ticker", "reports", "serving", "recording"},
         {"flight"},
@@ -71,7 +74,13 @@ INSIDE = {
         {"__init__"},
     ],
     "metrics.": [{"_table"}, {"_watched"}, {"prometheus", "opentelemetry"}, {"__init__"}],
-    "_cli.": [{"stated", "formats", "threads", "compare", "processes", "manifest"}, {"report"}, {"main"}, {"__init__"}],
+    "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
+    "_cli.": [
+        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch"},
+        {"report"},
+        {"main"},
+        {"__init__"},
+    ],
 }
 
 

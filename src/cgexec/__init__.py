@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cgexec._memory.fuse import unfused
     from cgexec._pool.here import cancel, checkpoint
     from cgexec._pool.look import Stats
+    from cgexec._pool.served import serve_stats
     from cgexec._pool.task import TaskCancelled
     from cgexec._quantity import format_bytes, parse_quantity
     from cgexec._recommend import Recommendation, recommend
@@ -39,6 +40,7 @@ __all__ = [
     "limits",
     "parse_quantity",
     "recommend",
+    "serve_stats",
     "unfused",
     "usage",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "limits": "cgexec._limits",
     "parse_quantity": "cgexec._quantity",
     "recommend": "cgexec._recommend",
+    "serve_stats": "cgexec._pool.served",
     "unfused": "cgexec._memory.fuse",
     "usage": "cgexec._usage",
 }

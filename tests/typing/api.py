@@ -21,6 +21,7 @@ assert_type(cgexec.recommend(kind="process", reserve=0.2, basis="now").explain()
 assert_type(cgexec.recommend(limits=cgexec.limits(), usage=cgexec.usage()).terms, Mapping[str, int | None])
 assert_type(cgexec.parse_quantity("1.5Gi"), int | float)
 assert_type(cgexec.format_bytes(1 << 30), str)
+assert_type(cgexec.serve_stats("/run/cgexec").path, str)
 
 cgexec.recommend(kind="greenlet")  # type: ignore[arg-type]  # only threads and processes
 cgexec.limits("/host")  # type: ignore[call-arg]  # root is keyword-only

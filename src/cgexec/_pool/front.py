@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from cgexec._pool.door import Door
 from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
+from cgexec._pool.roster import enlist
 from cgexec._pool.task import Extra, Task
 from cgexec._pool.watch import watch
 from cgexec._quantity import format_bytes
@@ -55,6 +57,11 @@ class Pool:
             self.state.retry, self.state.guarded = kept.care.retry, True
             self.crew.care, self.crew.watch = kept.care, watch()
             watch().add(self.crew)
+        enlist(self)
+        if os.environ.get("CGEXEC_STATS_SOCKET"):
+            from cgexec._pool.served import serve_if_asked
+
+            serve_if_asked()
         if kept.would is not None:
             _LOGGER.info(
                 "[pool-observes] pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g "

@@ -1,0 +1,43 @@
+"""The pools of this process, for those who look at all of them."""
+
+import os
+import threading
+from typing import Protocol
+from weakref import WeakSet
+
+from cgexec._pool.look import Stats
+
+__all__ = ["Listed", "enlist", "pools"]
+
+
+class Listed(Protocol):
+    """A pool that can be asked for its numbers."""
+
+    def stats(self) -> Stats:
+        """Return them."""
+
+
+# Re-entrant: a finalizer that runs in the middle may make a pool.
+_lock = threading.RLock()
+_pools: WeakSet[Listed] = WeakSet()
+
+
+def enlist(pool: Listed) -> None:
+    """Have the pool among those that `pools` returns, for as long as somebody holds it."""
+    with _lock:
+        _pools.add(pool)
+
+
+def pools() -> list[Listed]:
+    """Return the pools there are, those of a parent process left out."""
+    with _lock:
+        return list(_pools)
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _pools  # another thread may have held the lock, and the pools are the parent's
+    _lock, _pools = threading.RLock(), WeakSet()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

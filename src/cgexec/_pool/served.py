@@ -1,0 +1,200 @@
+"""
+A Unix socket that tells the numbers of this process's pools to whoever may open it: the service's own user, and root.
+
+Whoever connects gets one line of JSON and the end. Nothing is read, so nothing that a client sends can do anything.
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import math
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from cgexec import __version__
+from cgexec._limits import limits
+from cgexec._pool.look import Stats
+from cgexec._pool.roster import pools
+from cgexec._usage import usage
+
+__all__ = ["StatsServer", "serve_if_asked", "serve_stats", "snapshot"]
+
+_LOGGER = logging.getLogger("cgexec")
+VARIABLE = "CGEXEC_STATS_SOCKET"
+_NAME = "cgexec-stats"
+# What sockaddr_un holds, less the final NUL; other systems than Linux have a little less.
+_LONGEST_PATH = 103
+# A client that does not take its line is given up after so many seconds.
+_PATIENCE_S = 2.0
+_MOST_POOLS, _MOST_FUNCTIONS = 200, 50
+
+
+class StatsServer:
+    """An open socket. Thread-safe; it ends with `close`, and with the process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._socket = _listen(path)
+        self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
+        self._thread.start()
+        _servers.append(self)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            with client, contextlib.suppress(OSError):  # it left, or does not read
+                client.settimeout(_PATIENCE_S)
+                client.sendall(json.dumps(snapshot(), allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the socket and remove its file. Blocks for as long as a client is being served; may be called twice."""
+        if self in _servers and os.getpid() == self._pid:
+            _servers.remove(self)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
+            self._socket.close()
+            Path(self.path).unlink(missing_ok=True)
+            self._thread.join(2 * _PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_servers: list[StatsServer] = []
+
+
+def serve_stats(path: str | os.PathLike[str]) -> StatsServer:
+    """
+    Tell the numbers of all pools of this process, and of its container, on a Unix socket; ``python -m cgexec watch``
+    shows them.
+
+    One thread serves it. Only the service's own user and root can open it (mode 0600). In a forked child it is gone.
+
+    Args:
+        path: of the socket. For a folder that is there: ``cgexec-<pid>.sock`` in it, so that several processes can
+            share one.
+
+    Raises:
+        ValueError: the path is too long for a socket.
+        OSError: there is another file, another process serves it, or it cannot be made.
+    """
+    name = os.fspath(path)
+    if Path(name).is_dir():
+        name = str(Path(name) / f"cgexec-{os.getpid()}.sock")
+    if len(os.fsencode(name)) > _LONGEST_PATH:
+        raise ValueError(
+            f"{name}: a socket's path has at most {_LONGEST_PATH} bytes, this one {len(os.fsencode(name))}"
+        )
+    return StatsServer(name)
+
+
+def _listen(path: str) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("this system has no Unix sockets")
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        os.fchmod(listening.fileno(), 0o600)  # on Linux the file gets that mode at once, with no moment in between
+        listening.bind(path)
+        Path(path).chmod(0o600)
+        listening.listen(8)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket of a process that is no more."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(f"{path} is there and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PATIENCE_S)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+    raise FileExistsError(f"{path} is served by another process already; name a folder to have one socket for each")
+
+
+def serve_if_asked() -> None:
+    """Open the socket that ``CGEXEC_STATS_SOCKET`` names, once a process. What is wrong with it is a warning."""
+    global _asked  # noqa: PLW0603  # once a process
+    path = os.environ.get(VARIABLE)
+    if not path or _asked:
+        return
+    _asked = True
+    try:
+        serve_stats(path)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread is to be had
+        _LOGGER.warning("[stats-socket-off] %s=%s cannot be served: %s", VARIABLE, path, error)
+
+
+_asked = False
+
+
+def snapshot() -> dict[str, Any]:
+    """Return the numbers of this process as plain JSON values; *inf* and *nan* are null."""
+    seen = sorted((pool.stats() for pool in pools()[:_MOST_POOLS]), key=lambda stats: stats.name)
+    said: dict[str, Any] = _plain({
+        "cgexec": __version__,
+        "pid": os.getpid(),
+        "time": time.time(),
+        "limits": asdict(limits()),
+        "usage": asdict(usage()),
+        "pools": [_pool(stats) for stats in seen if stats.closed is None or stats.running],
+    })  # fmt: skip
+    return said
+
+
+def _pool(stats: Stats) -> dict[str, Any]:
+    largest = sorted(stats.footprints.items(), key=lambda each: -(each[1].bytes or 0))[:_MOST_FUNCTIONS]
+    return {**asdict(stats), "footprints": {name: learned._asdict() for name, learned in largest}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _at_exit() -> None:
+    for server in _servers:
+        server.close()
+
+
+atexit.register(_at_exit)
+
+
+def _after_fork_in_child() -> None:
+    global _asked  # noqa: PLW0603  # the sockets are the parent's
+    for server in _servers:
+        server._socket.close()  # noqa: SLF001  # this module's
+    _servers.clear()
+    _asked = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,101 @@
+"""A frame as text of 80 columns, and as what rich draws on a terminal."""
+
+from typing import TYPE_CHECKING
+
+from cgexec._extras import extra
+from cgexec._watch.frame import Bar, Frame, PoolRow
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+__all__ = ["as_rich", "as_text"]
+
+_WIDTH = 80
+_BAR = 20
+_NAME = 18
+# From these shares on a bar is drawn as near its limit, and at it.
+_NEAR, _AT = 0.75, 0.9
+_HEADS = ("pool", "running", "waiting", "oldest", "longest", "rate", "refused")
+
+
+def as_text(frame: Frame) -> str:
+    """Return the frame as lines, complete without colour, none longer than 80."""
+    label = max((len(bar.label) for bar in frame.bars), default=0)
+    lines = [frame.title, *(_bar_line(bar, label) for bar in frame.bars)]
+    if frame.facts:
+        lines.append(", ".join(frame.facts))
+    if frame.pools:
+        lines += ["", *_table(frame.pools)]
+    return "\n".join(line[:_WIDTH].rstrip() for line in lines)
+
+
+def _bar_line(bar: Bar, label: int) -> str:
+    filled = round(_BAR * min(1.0, max(0.0, bar.share or 0.0)))
+    drawn = "" if bar.share is None else f"[{'#' * filled}{'-' * (_BAR - filled)}] {bar.share:>4.0%}  "
+    return f"{bar.label:<{label}}  {drawn}{bar.text}"
+
+
+def _cells(row: PoolRow) -> tuple[str, ...]:
+    return (row.name, row.running, row.waiting, row.oldest, row.longest, row.rate, row.refused)
+
+
+def _table(pools: tuple[PoolRow, ...]) -> list[str]:
+    rows = [_HEADS, *(_cells(row) for row in pools)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    widths[0] = min(widths[0], _NAME)
+    # The function's name gives way to the numbers.
+    widths[4] = max(8, min(widths[4], _WIDTH - sum(widths) + widths[4] - 2 * (len(widths) - 1)))
+    lines = []
+    for row in rows:
+        cells = [
+            _cut(cell, width).ljust(width) if column in (0, 4) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells))
+    return [*lines, *_troubles(pools)]
+
+
+def _troubles(pools: tuple[PoolRow, ...]) -> list[str]:
+    return [f"{row.name}: {row.trouble}" for row in pools if row.trouble]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}~"
+
+
+def as_rich(frame: Frame) -> "Group":
+    """
+    Return the frame for a terminal.
+
+    Raises:
+        MissingExtra: rich is not installed.
+    """
+    with extra("rich", "watch", "rich"):
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+    bars = Table.grid(padding=(0, 2))
+    for bar in frame.bars:
+        style = _style(bar.share or 0.0)
+        drawn = Text("") if bar.share is None else ProgressBar(1.0, min(1.0, bar.share), _BAR, complete_style=style)
+        percent = "" if bar.share is None else f"{bar.share:.0%}"
+        bars.add_row(Text(bar.label), drawn, Text(percent, style, justify="right"), Text(bar.text))
+    parts: list[Text | Table] = [Text(frame.title, "bold"), bars, Text("  ".join(frame.facts))]
+    if frame.pools:
+        table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="bold")
+        for head in _HEADS:
+            left = head in ("pool", "longest")
+            table.add_column(
+                head, justify="left" if left else "right", no_wrap=True, overflow="ellipsis",
+                ratio=1 if head == "longest" else None, max_width=_NAME if head == "pool" else None,
+            )  # fmt: skip
+        for row in frame.pools:
+            style = "yellow" if row.trouble else ""
+            table.add_row(*(Text(cell, style) for cell in _cells(row)))
+        parts += [Text(""), table, *(Text(line, "yellow") for line in _troubles(frame.pools))]
+    return Group(*parts)
+
+
+def _style(share: float) -> str:
+    return "red" if share >= _AT else "yellow" if share >= _NEAR else "green"

@@ -1,0 +1,182 @@
+"""The socket of a service: who may open it, what it tells, and what a client cannot do to it."""
+
+import json
+import math
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import cgexec
+from cgexec._pool import served
+from cgexec._watch.source import MOST_BYTES, fetch, sockets
+from support.pools import SOON, holding
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "stats.sock"
+
+
+def test_it_tells_what_the_pools_do(place):
+    with (
+        cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=math.inf) as pool,
+        holding(pool, 2) as hold,
+        cgexec.serve_stats(place),
+    ):
+        hold.queue(3)
+        said = fetch(place)
+        (jobs,) = (one for one in said["pools"] if one["name"] == "jobs")
+        assert (jobs["running"], jobs["waiting"], jobs["queue_size"]) == (2, 3, None)
+        assert jobs["longest_running_function"] == "support.pools.Hold.task"
+        assert (said["pid"], said["limits"]["cpus"]) == (os.getpid(), cgexec.limits().cpus)
+        assert said["usage"]["memory_bytes"] > 0
+    assert not place.exists()
+
+
+def test_a_pool_that_is_gone_is_told_of_no_longer(place):
+    with cgexec.serve_stats(place):
+        with cgexec.ThreadPoolExecutor(1, name="gone") as pool:
+            pool.submit(int).result(SOON)
+            assert "gone" in [one["name"] for one in fetch(place)["pools"]]
+        assert "gone" not in [one["name"] for one in fetch(place)["pools"]]
+
+
+def test_only_its_user_may_open_it(place):
+    before = os.umask(0)
+    try:
+        with cgexec.serve_stats(place):
+            mode = place.stat().st_mode
+    finally:
+        os.umask(before)
+    assert stat.S_ISSOCK(mode)
+    assert mode & 0o777 == 0o600
+
+
+def test_nothing_that_a_client_sends_matters(place):
+    with cgexec.serve_stats(place):
+        for garbage in (b"", b"\xff" * 1000, b'{"stop": true}\n', b"GET / HTTP/1.1\r\n\r\n"):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(SOON)
+                client.connect(str(place))
+                client.sendall(garbage)
+                assert client.recv(1) == b"{"
+        assert fetch(place)["pid"] == os.getpid()
+
+
+def test_a_client_that_does_not_read_keeps_nobody_waiting_for_long(place, monkeypatch):
+    monkeypatch.setattr(served, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(served, "snapshot", lambda: {"pools": [], "filler": "x" * MOST_BYTES})
+    with cgexec.serve_stats(place), socket.socket(socket.AF_UNIX) as lazy:
+        lazy.connect(str(place))
+        with pytest.raises(ValueError, match="says more than 4 MiB"):
+            fetch(place)
+
+
+def test_a_folder_has_a_socket_for_each_process(tmp_path):
+    with cgexec.serve_stats(tmp_path) as server:
+        assert server.path == str(tmp_path / f"cgexec-{os.getpid()}.sock")
+        assert [str(path) for path in sockets(str(tmp_path))] == [server.path]
+    with pytest.raises(ValueError, match="no socket in this folder; does the service call"):
+        sockets(str(tmp_path))
+
+
+def test_the_socket_of_a_dead_process_is_replaced_and_a_living_ones_is_not(place):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place))
+    with cgexec.serve_stats(place), pytest.raises(FileExistsError, match="served by another process already"):
+        cgexec.serve_stats(place)
+    place.write_text("mine")
+    with pytest.raises(FileExistsError, match="is there and is no socket"):
+        cgexec.serve_stats(place)
+    assert place.read_text() == "mine"
+
+
+def test_a_path_that_is_too_long_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(ValueError, match="a socket's path has at most 103 bytes, this one"):
+        cgexec.serve_stats(tmp_path / ("x" * 120))
+
+
+def test_closing_twice_is_harmless(place):
+    server = cgexec.serve_stats(place)
+    server.close()
+    server.close()
+
+
+SERVICE = """
+import os, sys, cgexec
+pool = cgexec.ThreadPoolExecutor(1, name="jobs")
+other = cgexec.ThreadPoolExecutor(1, name="more")
+print(os.path.exists(sys.argv[1]), flush=True)
+pid = os.fork() if sys.argv[2:] else None
+if pid == 0:
+    os._exit(0)
+if pid:
+    os.waitpid(pid, 0)
+    print(os.path.exists(sys.argv[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("fork", [(), ("fork",)], ids=["alone", "forked"])
+def test_the_variable_opens_it_with_the_first_pool_and_the_end_removes_it(place, fork):
+    result = subprocess.run(
+        [sys.executable, "-c", SERVICE, str(place), *fork],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "CGEXEC_STATS_SOCKET": str(place)},
+    )  # fmt: skip
+    assert (result.stdout.split(), result.stderr) == (["True"] * (1 + len(fork)), "")
+    assert not place.exists()
+
+
+def test_a_variable_that_cannot_be_served_is_a_warning(place, monkeypatch, caplog):
+    place.write_text("mine")
+    monkeypatch.setenv("CGEXEC_STATS_SOCKET", str(place))
+    monkeypatch.setattr(served, "_asked", False)
+    with cgexec.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(int).result(SOON) == 0
+    assert f"[stats-socket-off] CGEXEC_STATS_SOCKET={place} cannot be served: {place} is there" in caplog.text
+
+
+def serve_once(place, answer):
+    """Answer one client with these bytes."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(place))
+    listening.listen()
+
+    def run():
+        with listening:
+            client, _ = listening.accept()
+            with client:
+                client.sendall(answer)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\n", b"[]\n", b"{}\n", b'{"pools": 3}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{" * 9],
+    ids=["nothing", "empty", "list", "object", "pools", "bytes", "deep", "cut"],
+)  # fmt: skip
+def test_another_program_behind_the_socket_is_an_error(place, answer):
+    thread = serve_once(place, answer)
+    with pytest.raises(ValueError, match="this is no socket of cgexec.serve_stats"):
+        fetch(place)
+    thread.join(SOON)
+
+
+def test_nobody_behind_the_socket_is_an_error(place):
+    with pytest.raises(ValueError, match="No such file or directory; is the service running, as this user"):
+        fetch(place)
+
+
+def test_what_is_told_is_json(place):
+    with cgexec.ThreadPoolExecutor(1, name="jobs", queue_size=math.inf) as pool:
+        pool.submit(int).result(SOON)
+        text = json.dumps(served.snapshot(), allow_nan=False)
+    assert json.loads(text)["cgexec"] == cgexec.__version__
