@@ -23,5 +23,5 @@ def test_what_the_page_says_holds_in_a_kernel(tmp_path):
     nbclient.NotebookClient(
         notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
-    printed = [output["text"] for cell in notebook.cells for output in cell.outputs if "text" in output]
+    printed = [output["text"] for cell in notebook.cells for output in cell.outputs if output.get("name") == "stdout"]
     assert printed == ["refused: True\n", "1024\n", "55\n", "55\n", "False\n"]
