@@ -31,7 +31,7 @@ LAYERS = [
     {"starlette"},
     {"__init__"},
     {"metrics."},
-    {"_watch."},
+    {"_watch.", "_profile."},
     {"_cli."},
     {"__main__"},
 ]
@@ -74,9 +74,10 @@ INSIDE = {
         {"__init__"},
     ],
     "metrics.": [{"_table"}, {"_watched"}, {"prometheus", "opentelemetry"}, {"__init__"}],
+    "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch"},
+        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch", "profile"},
         {"report"},
         {"main"},
         {"__init__"},

@@ -1,0 +1,121 @@
+"""``python -m cgexec profile`` with real functions in real processes."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from cgexec._cli import main
+from support.profiled import MIB
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+
+
+def profiled(capsys, target, *words):
+    """Return what the command finds out, and what it has said beside."""
+    assert main(["profile", f"support.profiled:{target}", "--json", *words]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def test_memory_of_a_call_is_found_alone_and_beside_others(capsys):
+    said = profiled(capsys, "holding", "--args", "32", "--seconds", "0.5", "--most", "3")
+    assert [level["workers"] for level in said["levels"]] == [1, 2, 3]
+    assert 32 * MIB <= said["memory_per_task"]["most"] <= 40 * MIB
+    assert said["levels"][-1]["memory"] >= 64 * MIB
+    assert said["recommendation"]["terms"]["memory"] is not None
+
+
+def test_pure_python_and_native_code_are_told_apart(capsys):
+    pure = profiled(capsys, "pure", "--seconds", "0.5", "--most", "1")
+    native = profiled(capsys, "hashing", "--seconds", "0.5", "--most", "1")
+    assert pure["gil_share"] > native["gil_share"]
+    assert (pure["releases_gil"], native["releases_gil"]) == (False, True)
+
+
+def test_what_waits_scales(capsys):
+    said = profiled(capsys, "waiting", "--kwargs", '{"seconds": 0.02}', "--seconds", "0.3", "--most", "4")
+    first, *_, last = said["levels"]
+    assert last["throughput"] > 2 * first["throughput"]
+    assert said["cpu_share"] < 0.5
+    assert said["workers"] == 4
+
+
+def test_what_the_function_prints_is_not_in_the_answer(capsys):
+    said = profiled(capsys, "talking", "--args", '{"ready": true}', "--seconds", "0.05", "--most", "1")
+    assert said["levels"][0]["calls"] > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "said"),
+    [
+        ("support.profiled:failing", [], "support.profiled:failing raised KeyError: 'no'"),
+        ("support.profiled:failing", ["--args", "[1]"], "raised KeyError: [1]"),
+        ("support.profiled:failing_beside_another", [], "raised RuntimeError: not made for this"),
+        ("support.profiled:ending", [], "support.profiled:ending, called alone: ended with status 7"),
+        ("support.profiled:pure", ["--args", "3"], "raised TypeError: pure() takes 0 positional arguments"),
+        ("support.profiled:none", [], "'support.profiled:none': module 'support.profiled' has no attribute 'none'"),
+        ("support.nothing:none", [], "'support.nothing:none': No module named 'support.nothing'"),
+        ("support.profiled", [], "expected module:function, such as app.reports:monthly"),
+        ("support.profiled:NOT_CALLABLE", [], "is no function"),
+        ("support.profiled:coroutine", [], "is a coroutine function"),
+        ("support.profiled:pure", ["--kwargs", "[]"], "--kwargs []: expected a JSON object"),
+        ("support.profiled:pure", ["--seconds", "0"], "--seconds 0: expected from 0.05 to 3600"),
+        ("support.profiled:pure", ["--most", "0"], "--most 0: expected from 1 to 1000"),
+        (
+            "support.profiled:waiting",
+            ["--most", "1", "--plot", "/nowhere/x.svg"],
+            "--plot /nowhere/x.svg: there is no folder /nowhere",
+        ),
+        (
+            "support.profiled:waiting",
+            ["--most", "1", "--plot", "x.nothing"],
+            "--plot x.nothing: expected a file that ends in .svg",
+        ),
+    ],
+)
+def test_what_cannot_be_profiled_is_one_line(capsys, target, words, said):
+    if "--plot" in words:
+        pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "cgexec[plot]"')
+    words = words if "--seconds" in words else [*words, "--seconds", "0.05"]
+    assert main(["profile", target, *words]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
+def test_the_picture_has_the_limits_and_the_answer(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "cgexec[plot]"')
+    path = tmp_path / "out.svg"
+    words = ["--args", "32", "--seconds", "0.3", "--most", "2", "--plot", str(path)]
+    said = profiled(capsys, "holding", *words)
+    text = " ".join(element.text or "" for element in ET.parse(path).iter() if element.tag.endswith("text"))
+    for part in (
+        "support.profiled:holding",
+        f"use {said['workers']}",
+        "calls a second",
+        "peak memory, MiB",
+        "limit",
+        "throttled",
+    ):
+        assert part in text, part
+    assert "fill: none" in path.read_text() or "opacity: 0" in path.read_text()  # no ground of its own
+
+
+def test_without_matplotlib_the_command_is_named_before_anything_is_measured(tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None; from cgexec._cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["profile", "support.profiled:waiting", "--seconds", "0.05", "--most", "1", "--plot", "x.svg"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert result.stderr == 'cgexec-py: error: profile --plot needs matplotlib: pip install "cgexec[plot]"\n'

@@ -1,0 +1,57 @@
+"""Functions to be profiled, by processes that import this module."""
+
+import hashlib
+import threading
+import time
+
+MIB = 1 << 20
+
+
+def pure():
+    return sum(number * number for number in range(50_000))
+
+
+def hashing():
+    hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 40_000)
+
+
+def waiting(seconds=0.01):
+    time.sleep(seconds)
+
+
+def holding(mib, seconds=0.15):
+    block = bytearray(b"x") * (int(mib) * MIB)
+    time.sleep(seconds)
+    return len(block)
+
+
+def talking(text):
+    print(text)
+
+
+def failing(word="no"):
+    raise KeyError(word)
+
+
+def failing_beside_another():
+    if threading.active_count() > 3:  # the main thread, two workers
+        raise RuntimeError("not made for this")
+    time.sleep(0.01)
+
+
+def ending():
+    import os
+
+    os._exit(7)
+
+
+def greedy_beside_others():
+    held = holding(60 if threading.active_count() > 3 else 1, 0.3)
+    assert held
+
+
+async def coroutine():
+    return None
+
+
+NOT_CALLABLE = 3
