@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed  # noqa: E402
 
 from support.service import read_all, serving  # noqa: E402
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(400)]
 
 CLIENTS = 300
 JOBS = {
@@ -31,7 +31,7 @@ JOBS = {
     "queue_size": 150,
     "grace": 60,
 }
-END = 120
+END = 200
 
 
 class Clients:
