@@ -90,7 +90,9 @@ class LimiterSize:
         try:
             answer = await self._anyio.to_thread.run_sync(lambda: recommend(**self._told), limiter=self._own)
         except Exception:  # under trio it would end the whole program
-            _LOGGER.exception("could not look at the container's limits; AnyIO's limiter stays at %g", self.tokens)
+            _LOGGER.exception(
+                "[limiter-trouble] could not look at the container's limits; AnyIO's limiter stays at %g", self.tokens
+            )
             return
         if not self._stopped:
             self._apply(answer.max_workers)
@@ -100,7 +102,9 @@ class LimiterSize:
         if tokens == before:
             return
         if self._mode != "enforce":
-            _LOGGER.info("CGEXEC_MODE=%s: AnyIO's limiter stays at %g; it would be %d", self._mode, before, tokens)
+            _LOGGER.info(
+                "[limiter-size] CGEXEC_MODE=%s: AnyIO's limiter stays at %g; it would be %d", self._mode, before, tokens
+            )
             return
         self._limiter.total_tokens = tokens
-        _LOGGER.info("AnyIO's limiter %g -> %d, what the container allows", before, tokens)
+        _LOGGER.info("[limiter-size] AnyIO's limiter %g -> %d, what the container allows", before, tokens)

@@ -153,7 +153,7 @@ class Lifespan:
             cancel(task.future)
         if self._pools:
             _LOGGER.info(
-                "drained in %.3g s: %d tasks were not started, %d still run",
+                "[drained] in %.3g s: %d tasks were not started, %d still run",
                 monotonic() - begin, len(left.unstarted), len(left.running),
             )  # fmt: skip
         if self._on_end is not None:
