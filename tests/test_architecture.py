@@ -17,7 +17,7 @@ LAYERS = [
     {"_snapshot"},
     {"_limits", "_usage"},
     {"_workload"},
-    {"_sizing", "_memory."},
+    {"_sizing", "_memory.", "_adaptive."},
     {"_explain", "_advice"},
     {"_recommend"},
     {"_errors", "_leftovers", "_settings"},
@@ -34,6 +34,12 @@ INSIDE = {
         {"functions", "footprints", "siblings"},
         {"gauge"},
         {"planner", "relief"},
+        {"__init__"},
+    ],
+    "_adaptive.": [
+        {"samples", "decisions"},
+        {"pace"},
+        {"controller"},
         {"__init__"},
     ],
     "_pool.": [

@@ -1,0 +1,293 @@
+"""
+The size that follows the load: a controller that is handed samples and a clock, and answers with a size and a reason.
+
+What it does, and whose idea it is:
+
+- It grows only while tasks wait, no worker is idle, memory holds nothing back and CPUs are left (the app-limited guard
+  of Netflix' concurrency-limits; MongoDB asks whether the tickets ran out). While the CPUs are mostly unused tasks
+  wait for something else, so it doubles at once; then by what the use of the CPUs leaves room for.
+- A larger size that does not make tasks end faster is taken back (MongoDB's probing, .NET's hill climbing). It is the
+  one test that sees through the interpreter lock, a slow database and a busy disk alike.
+- With the CPUs used up, a smaller size that uses them as well is kept. Threads beyond that only have the quota run out
+  early in each period, and the whole container sleeps for the rest of it.
+- What failed is tried again ever more seldom. Neither latency nor exceptions are signals: tasks are not alike.
+"""
+
+import math
+from typing import NamedTuple
+
+from cgexec._adaptive.decisions import Decision, Ring
+from cgexec._adaptive.pace import Backoff, Pace
+from cgexec._adaptive.samples import Sample, View, between
+
+__all__ = ["Controller"]
+
+# Times in seconds, loads as shares of the CPUs that may be used. Chosen with bench/simulate.py and bench/oracle.py.
+FIRST_S = 0.05
+QUICK_S, SLOW_S, IDLE_S = 0.1, 0.5, 0.25
+# CPUs count as used up from FULL on. From NEARLY on nothing grows, or it would go up and down.
+FULL, NEARLY = 0.97, 0.94
+# Up to here tasks wait for something other than a CPU, whatever else is unknown.
+FREE = 0.5
+# The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
+# there is nothing to be had from a larger size.
+THROTTLED, SOME_THROTTLED = 0.5, 0.1
+# Something of ours waits for a CPU in this share of the time by more than our own load explains: neighbours.
+BUSY_NODE = 0.25
+# A step is worth it if it brings this part of what it would bring if tasks did nothing but wait.
+WORTH = 0.25
+# Smaller steps than this do not show in the tasks that end, which come too unevenly; CPU time does.
+CLEAR = 1.3
+# A smaller size is as good if it uses this much of the CPU time.
+AS_GOOD = 0.95
+# A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
+MOST_STEP = 4.0
+# With no task ended at the new size, it grows to so many times the last size that was seen to work; after that by a
+# quarter a second.
+BLIND = 8
+BLIND_STEP, BLIND_S = 1.25, 1.0
+# A step that needs evidence is taken without it after so long: the tasks take minutes.
+PATIENCE_S = 5.0
+
+
+class _Proven(NamedTuple):
+    """A size and how it did."""
+
+    size: int
+    rate: float
+    cpu: float
+
+
+class _Descent(NamedTuple):
+    """A smaller size on trial; *base* is the first sample at which no surplus task ran any more."""
+
+    old: int
+    cpu: float
+    rate: float | None
+    base: Sample | None = None
+
+
+class Controller:
+    """
+    Decides. Not thread-safe, and pure: the clock is in the samples.
+
+    *size* is what it decided last, *interval* the seconds after which it wants the next sample, *ring* the last
+    decisions. With *gil* threads share an interpreter lock, so that one CPU may be all there is to have.
+    """
+
+    def __init__(self, size: int, *, gil: bool) -> None:
+        self.size = size
+        self.interval = FIRST_S
+        self.ring = Ring()
+        self.plateau = False  # the last larger size brought nothing, though CPU was left: the interpreter lock
+        self._gil = gil
+        self._since: Sample | None = None
+        self._changed: float | None = None
+        self._mean: float | None = None
+        self._pace = Pace(0.0, None)
+        self._proven: _Proven | None = None
+        self._descent: _Descent | None = None
+        self._start = size
+        self._plateau_cpu = 0.0
+        self._was_full = False
+        self._up, self._down = Backoff(2.0, 60.0), Backoff(5.0, 240.0)
+
+    def step(self, sample: Sample) -> Decision | None:
+        """Take in a sample and return what follows from it; None if it comes too soon after the one before."""
+        old = self._since
+        if old is None:
+            self._since = sample
+            self._changed = sample.time
+            return None
+        outside = not sample.floor <= self.size <= sample.ceiling
+        if sample.time - old.time < 0.8 * min(self.interval, QUICK_S) and not outside:
+            return None
+        view = between(old, sample)
+        self._since = sample
+        self._mean = view.mean or self._mean
+        pressed = self._is_pressed(sample)
+        self._pace.feed(sample, pressed=pressed)
+        size, reason = self._decide(sample, view, old, pressed=pressed)
+        least = 1 if sample.shut else sample.floor
+        size = max(least, min(size, sample.ceiling))
+        decision = self.ring.add(sample.time, self.size, size, reason, _facts(view, sample))
+        self._adopt(sample.time, size, pressed=pressed)
+        return decision
+
+    def move(self, size: int, now: float, reason: str) -> None:
+        """Have another size from now on, by somebody else's decision."""
+        self.ring.add(now, self.size, size, reason, "")
+        self._descent = None
+        self._adopt(now, size, pressed=True)
+
+    def _adopt(self, now: float, size: int, *, pressed: bool) -> None:
+        if size != self.size:
+            self.size, self._changed = size, now
+            self._pace = Pace(now, self._mean)
+            self.interval = QUICK_S
+        elif self._descent is not None:
+            self.interval = QUICK_S
+        else:
+            most = SLOW_S if pressed else IDLE_S
+            self.interval = min(most, max(QUICK_S, self.interval * 1.25))
+
+    def _is_pressed(self, sample: Sample) -> bool:
+        return sample.waiting > 0 and sample.idle == 0 and sample.running >= NEARLY * self.size and not sample.held
+
+    # -- the order of the questions ---------------------------------------------------------------------------------
+
+    def _decide(self, sample: Sample, view: View, old: Sample, *, pressed: bool) -> tuple[int, str]:
+        ordered = self._by_order(sample, view, old)
+        if ordered is not None:
+            self._descent = self._proven = None  # measured under other conditions
+            self._up.reset()
+            self._down.reset()
+            return ordered
+        full = self._is_full(view)
+        if view.cpu < 0.7 * self._plateau_cpu:
+            self.plateau = False
+        if self._descent is not None:
+            return self._judge_smaller(self._descent, sample, pressed=pressed)
+        if not pressed:
+            return self.size, _why_not_pressed(sample)
+        if full or self.plateau:
+            return self._try_smaller(sample, view)
+        reason = _why_not_more(view)
+        if reason is not None:
+            return self.size, reason
+        return self._judge_larger(sample) or self._grow(sample, view)
+
+    def _by_order(self, sample: Sample, view: View, old: Sample) -> tuple[int, str] | None:
+        """Return what limits and memory command, whatever is on trial."""
+        size = self.size
+        if size > sample.ceiling:
+            return sample.ceiling, "the ceiling fell"
+        if sample.shut:
+            return max(1, min(size, sample.running, math.ceil(0.7 * size))), "the memory gate is closed"
+        if size < sample.floor:
+            return sample.floor, "the least allowed"
+        if sample.cpus < old.cpus and view.load > NEARLY:
+            return math.ceil(size * sample.cpus / old.cpus), "the CPU limit fell"
+        return None
+
+    def _is_full(self, view: View) -> bool:
+        """Return whether the CPUs are used up by us: twice in a row, as one short look may meet a burst."""
+        throttled = view.throttled or 0.0
+        full = view.load >= FULL or (throttled >= THROTTLED and view.load >= 0.8)
+        was, self._was_full = self._was_full, full
+        return full and (was or view.seconds >= 2 * QUICK_S)
+
+    # -- up ---------------------------------------------------------------------------------------------------------
+
+    def _judge_larger(self, sample: Sample) -> tuple[int, str] | None:
+        """Take a larger size back that brought too little; None if it is worth it, or nothing can be said yet."""
+        seen, proven = self._pace.seen, self._proven
+        if seen is None:
+            return None
+        self._proven = _Proven(self.size, seen.rate, seen.cpu)
+        if proven is None or self.size <= proven.size or not proven.rate:
+            return None
+        hoped = self.size / proven.size
+        gain = seen.rate / proven.rate
+        if hoped < CLEAR and proven.cpu:
+            gain = max(gain, seen.cpu / proven.cpu)
+        if gain >= 1 + WORTH * (hoped - 1):
+            return None
+        self._up.fail(sample.time, seen.load, sample.cpus)
+        self.plateau, self._plateau_cpu = seen.cpu >= 0.75 * self._lone(sample), seen.cpu
+        self._proven = None
+        back = min(self.size - 1, max(proven.size, math.ceil(1.1 * proven.size * gain)))
+        return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did"
+
+    def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
+        size = self.size
+        if size >= sample.ceiling:
+            return size, "at the ceiling"
+        if self._up.holds(sample.time, view.load, sample.cpus):
+            return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
+        load = max(view.load, 1e-9)
+        step = min(FULL / load, max(2.0, min(MOST_STEP, FREE / load)))
+        if self._pace.seen is None:
+            waited = sample.time - (self._changed or 0.0)
+            if view.cpu > FREE * self._lone(sample):
+                if waited < PATIENCE_S:
+                    return size, "too few tasks have ended at this size to tell"
+            elif size >= BLIND * max(self._start, self._proven.size if self._proven else 0):
+                if waited < BLIND_S:
+                    return size, "no task has ended at this size; growing slowly"
+                step = min(step, BLIND_STEP)
+        return max(size + 1, math.floor(size * step)), "tasks wait, and CPU is left"
+
+    def _lone(self, sample: Sample) -> float:
+        """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""
+        return min(sample.cpus, 1.0) if self._gil else sample.cpus
+
+    # -- down -------------------------------------------------------------------------------------------------------
+
+    def _try_smaller(self, sample: Sample, view: View) -> tuple[int, str]:
+        size = self.size
+        why = "the interpreter lock is used up" if self.plateau else "the CPUs are used up"
+        if size <= sample.floor:
+            return size, f"{why}; at the least allowed"
+        crowded = self.plateau or (view.throttled or 0.0) > SOME_THROTTLED or (view.queued or 0.0) > THROTTLED
+        if not crowded:
+            return size, why
+        if self._down.holds(sample.time, view.load, sample.cpus):
+            return size, f"{why}, and fewer did less"
+        seen = self._pace.seen
+        self._descent = _Descent(size, view.cpu, None if seen is None else seen.rate)
+        return max(sample.floor, size // 2), f"{why}; do fewer do as much?"
+
+    def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
+        size = self.size
+        if trial.base is None:
+            if sample.running <= size:
+                self._descent = trial._replace(base=sample)
+            return size, "waiting for surplus tasks to end"
+        if not pressed:
+            self._descent = None
+            return size, _why_not_pressed(sample)
+        view = between(trial.base, sample)
+        if view.seconds < 2 * QUICK_S:
+            return size, "too early to tell what fewer do"
+        self._descent = None
+        throttled = view.throttled or 0.0
+        as_much = view.load >= FULL or (throttled >= THROTTLED and view.load >= 0.8) or view.cpu >= AS_GOOD * trial.cpu
+        if as_much:
+            return self._try_smaller(sample, view)
+        self._down.fail(sample.time, view.load, sample.cpus)
+        self._up.reset()
+        need = math.ceil(size / max(view.load, 1e-9)) if not self.plateau else trial.old
+        return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"
+
+
+def _why_not_more(view: View) -> str | None:
+    if view.load >= NEARLY:
+        return "the CPUs are nearly used up"
+    # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
+    if view.throttled is not None and view.throttled > THROTTLED:
+        return "the quota runs out in most periods, by others or in bursts"
+    # With a quota, its periods of waiting would be counted as the node's.
+    if view.throttled is None and view.queued is not None and view.queued - view.load > BUSY_NODE:
+        return "the node is busy: tasks wait for CPUs that neighbours use"
+    return None
+
+
+def _why_not_pressed(sample: Sample) -> str:
+    if sample.held:
+        return "memory holds tasks back"
+    if not sample.waiting:
+        return "nothing waits"
+    return "workers are idle" if sample.idle else "not all workers have a task yet"
+
+
+def _facts(view: View, sample: Sample) -> str:
+    """Return the numbers that a decision rests on."""
+    facts = [f"{view.cpu:.2f} of {sample.cpus:g} CPUs", f"{sample.running} running, {sample.waiting} waiting"]
+    if view.ended:
+        facts.append(f"{view.rate:.3g} ended a second")
+    if view.throttled is not None:
+        facts.append(f"{view.throttled:.0%} of periods throttled")
+    if view.queued is not None:
+        facts.append(f"waiting for a CPU {view.queued:.0%} of the time")
+    return ", ".join(facts)
