@@ -20,7 +20,7 @@ from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.pace import Backoff, Pace
 from cgexec._adaptive.samples import Sample, View, between
 
-__all__ = ["Controller"]
+__all__ = ["FULL", "QUICK_S", "SLOW_S", "Controller", "facts", "why_not_more", "why_not_pressed"]
 
 # Times in seconds, loads as shares of the CPUs that may be used. Chosen with bench/simulate.py and bench/oracle.py.
 FIRST_S = 0.05
@@ -110,7 +110,7 @@ class Controller:
         size, reason = self._decide(sample, view, old, pressed=pressed)
         least = 1 if sample.shut else sample.floor
         size = max(least, min(size, sample.ceiling))
-        decision = self.ring.add(sample.time, self.size, size, reason, _facts(view, sample))
+        decision = self.ring.add(sample.time, self.size, size, reason, facts(view, sample))
         self._adopt(sample.time, size, pressed=pressed)
         return decision
 
@@ -149,10 +149,10 @@ class Controller:
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
         if not pressed:
-            return self.size, _why_not_pressed(sample)
+            return self.size, why_not_pressed(sample)
         if full or self.plateau:
             return self._try_smaller(sample, view)
-        reason = _why_not_more(view)
+        reason = why_not_more(view)
         if reason is not None:
             return self.size, reason
         return self._judge_larger(sample) or self._grow(sample, view)
@@ -246,7 +246,7 @@ class Controller:
             return size, "waiting for surplus tasks to end"
         if not pressed:
             self._descent = None
-            return size, _why_not_pressed(sample)
+            return size, why_not_pressed(sample)
         view = between(trial.base, sample)
         if view.seconds < 2 * QUICK_S:
             return size, "too early to tell what fewer do"
@@ -261,7 +261,8 @@ class Controller:
         return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"
 
 
-def _why_not_more(view: View) -> str | None:
+def why_not_more(view: View) -> str | None:
+    """Return why a larger size would bring nothing, None if it may."""
     if view.load >= NEARLY:
         return "the CPUs are nearly used up"
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
@@ -273,7 +274,8 @@ def _why_not_more(view: View) -> str | None:
     return None
 
 
-def _why_not_pressed(sample: Sample) -> str:
+def why_not_pressed(sample: Sample) -> str:
+    """Return why the size is not what keeps tasks waiting."""
     if sample.held:
         return "memory holds tasks back"
     if not sample.waiting:
@@ -281,7 +283,7 @@ def _why_not_pressed(sample: Sample) -> str:
     return "workers are idle" if sample.idle else "not all workers have a task yet"
 
 
-def _facts(view: View, sample: Sample) -> str:
+def facts(view: View, sample: Sample) -> str:
     """Return the numbers that a decision rests on."""
     facts = [f"{view.cpu:.2f} of {sample.cpus:g} CPUs", f"{sample.running} running, {sample.waiting} waiting"]
     if view.ended:

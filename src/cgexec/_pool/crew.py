@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
-from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Verdict, Worker
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
@@ -82,6 +82,7 @@ class Crew:
         self.idle_timeout = idle_timeout
         self.watch: Watching = _NOBODY  # who looks at memory for it
         self.care = Care()
+        self.sleeper: Sleeper | None = None  # who sizes it by the load
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = initargs
@@ -173,6 +174,12 @@ class Crew:
         """Look after a task that starts, if it should not run for long."""
         if task.extra is not None and task.extra.run_timeout is not None:
             self.look_after(task.extra.run_timeout)
+
+    def rouse(self) -> None:
+        """Have the pool looked at, as there is work. Called when a worker wakes or starts, and now and then."""
+        sleeper = self.sleeper
+        if sleeper is not None and sleeper.asleep:
+            sleeper.wake()
 
     def tick(self, now: float) -> float | None:
         """Do what is due by time; return when to come again, None if nothing is expected."""
@@ -349,6 +356,7 @@ def _serve(crew: Crew, worker: Worker) -> None:
         if now >= cpu_due:
             cpu_due = now + _CPU_EVERY
             worker.cpu_seconds = thread_time()
+            crew.rouse()
         if now >= watch.due:
             watch.look(worker)
         task: Any = ask(worker, now, outcome)  # a task, LOOK, PARK or LEAVE: told apart by hand, below
@@ -366,6 +374,7 @@ def _serve(crew: Crew, worker: Worker) -> None:
                 wait()
             elif not crew.park(worker):
                 return
+            crew.rouse()
             if not worker.handed or worker.task is None:
                 continue
             worker.handed = False

@@ -10,9 +10,12 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
+from cgexec._adaptive.bounds import bounds
+from cgexec._adaptive.profile import Profile, of_totals
 from cgexec._explain import term_lines
 from cgexec._leftovers import Leftovers
 from cgexec._pool import awaiting, draining, endings, sizes, ticker
+from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.door import Door
@@ -22,6 +25,7 @@ from cgexec._pool.overdue import function_name
 from cgexec._pool.task import Extra, Task
 from cgexec._pool.watch import watch
 from cgexec._quantity import format_bytes
+from cgexec._recommend import gil_enabled
 from cgexec._settings import Settings, default_places
 
 __all__ = ["Pool", "join"]
@@ -33,7 +37,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 class Pool:
     """
     What an executor consists of, and holds nothing of it, so that the executor can be collected. Thread-safe: *kept* is
-    replaced as a whole, everything else is set once.
+    replaced as a whole, *adapter* goes when a number is said, everything else is set once.
     """
 
     def __init__(
@@ -54,6 +58,13 @@ class Pool:
             self.state.needs, self.state.observe = kept.care.needs, kept.care.observe
             self.crew.care, self.crew.watch = kept.care, watch()
             watch().add(self.crew)
+        self.adapter: Adapter | None = None
+        range_ = kept.size.range
+        if range_ is not None:
+            start = bounds(range_, range_.first)
+            size, observe = (limit, False) if kept.would is None else (kept.would, True)
+            self.adapter = Adapter(self.state, range_, start, size, self._follow, gil=gil_enabled(), observe=observe)
+            self.crew.sleeper = self.adapter
         if kept.would is not None:
             _LOGGER.info(
                 "pool %r only observes: %d workers (%s), no bound; enforced it would have %d, and %g places",
@@ -143,6 +154,8 @@ class Pool:
             would["held"] = self.state.tally.would_hold
         if self.kept.care.guard:
             numbers.update(watch().view())
+        if self.adapter is not None:
+            numbers.update(self.adapter.numbers())
         return Stats(self.name, self.kept.mode, longest_running_function=function, would=would, **numbers)
 
     def explain(self) -> str:
@@ -161,6 +174,8 @@ class Pool:
             lines.append(f"  memory: {used} of {most} in use{held}")
         if change is not None:
             lines.append(f"  last change: {change.old} -> {change.new}, {change.why}, {change.seconds_ago:.3g} s ago")
+        if self.adapter is not None:
+            lines += self.adapter.lines(monotonic())
         if kept.would is not None:
             lines.append(
                 f"  CGEXEC_MODE=observe: enforced it would have {kept.would} workers and {kept.places:g} places"
@@ -171,13 +186,38 @@ class Pool:
             lines += ["  terms (the least binds):", *(f"    {line}" for line in term_lines(*what))]
         return "\n".join(lines)
 
+    def profile(self) -> Profile:
+        """Return what was learned about the tasks."""
+        learned = watch().view().get("footprints", {}) if self.kept.care.guard else {}
+        footprints = {name: (each.bytes, each.samples) for name, each in learned.items()}
+        if self.adapter is not None:
+            return self.adapter.profile(footprints)
+        seen = self.stats()
+        return of_totals(seen.cpu_seconds, seen.task_seconds, seen.completed + seen.failed, footprints)
+
     # -- changing and ending ----------------------------------------------------------------------------------------
 
     def resize(self, limit: int) -> None:
-        """Have another number of workers, or say so where only observed."""
+        """
+        Have another number of workers, or say so where only observed. As if it had been said when the pool was made: it
+        is fixed from now on, or with ``adaptive=True`` the most.
+        """
         why = f"resize({limit})"
         if self.kept.size.forced:
             _LOGGER.info("pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why)
+            return
+        if self.adapter is not None and self.kept.adaptive:
+            self.adapter.limit_to(limit, why)
+            return
+        self.adapter, self.crew.sleeper = None, None
+        if self.kept.would is not None:
+            self.kept = self.kept._replace(would=limit)
+            limit = self.state.limit
+        self._resize(limit, _places(self.kept, limit), why)
+
+    def _follow(self, limit: int, why: str) -> None:
+        """Have the size that follows the load."""
+        if self.adapter is None:  # a number was said meanwhile
             return
         if self.kept.would is not None:
             self.kept = self.kept._replace(would=limit)
