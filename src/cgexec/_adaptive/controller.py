@@ -27,6 +27,8 @@ FIRST_S = 0.05
 QUICK_S, SLOW_S, IDLE_S = 0.1, 0.5, 0.25
 # CPUs count as used up from FULL on. From NEARLY on nothing grows, or it would go up and down.
 FULL, NEARLY = 0.97, 0.94
+# The kernel's usual quota period; how many standard deviations of room are left in it, and the least load to aim for.
+PERIOD_S, CALM, LEAST_CALM = 0.1, 1.5, 0.85
 # Up to here tasks wait for something other than a CPU, whatever else is unknown.
 FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
@@ -46,6 +48,8 @@ MOST_STEP = 4.0
 # quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
+# What the CPUs need is believed for so long without trying.
+REMEMBERED_S = 3.0
 # A step that needs evidence is taken without it after so long: the tasks take minutes.
 PATIENCE_S = 5.0
 
@@ -63,7 +67,6 @@ class _Descent(NamedTuple):
 
     old: int
     cpu: float
-    rate: float | None
     base: Sample | None = None
 
 
@@ -90,6 +93,9 @@ class Controller:
         self._start = size
         self._plateau_cpu = 0.0
         self._was_full = False
+        self._needed: tuple[float, float] | None = (
+            None  # how many workers the CPUs need by an earlier look, and its time
+        )
         self._up, self._down = Backoff(2.0, 60.0), Backoff(5.0, 240.0)
 
     def step(self, sample: Sample) -> Decision | None:
@@ -126,7 +132,7 @@ class Controller:
             self._pace = Pace(now, self._mean)
             self.interval = QUICK_S
         elif self._descent is not None:
-            self.interval = QUICK_S
+            self.interval = FIRST_S if self._descent.base is None else QUICK_S
         else:
             most = SLOW_S if pressed else IDLE_S
             self.interval = min(most, max(QUICK_S, self.interval * 1.25))
@@ -150,11 +156,16 @@ class Controller:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
         if not pressed:
             return self.size, why_not_pressed(sample)
+        calm = self._calm_down(sample, view)
+        if calm is not None:
+            return calm
         if full or self.plateau:
             return self._try_smaller(sample, view)
         reason = why_not_more(view)
         if reason is not None:
             return self.size, reason
+        if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
+            self._needed = self.size / view.load, sample.time
         return self._judge_larger(sample) or self._grow(sample, view)
 
     def _by_order(self, sample: Sample, view: View, old: Sample) -> tuple[int, str] | None:
@@ -194,7 +205,9 @@ class Controller:
         if gain >= 1 + WORTH * (hoped - 1):
             return None
         self._up.fail(sample.time, seen.load, sample.cpus)
-        self.plateau, self._plateau_cpu = seen.cpu >= 0.75 * self._lone(sample), seen.cpu
+        # Where there is no more than one CPU to be had, the lock cannot be told from it.
+        lone = self._lone(sample)
+        self.plateau, self._plateau_cpu = seen.cpu >= 0.75 * lone and sample.cpus >= 1.3 * lone, seen.cpu
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.ceil(1.1 * proven.size * gain)))
         return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did"
@@ -206,7 +219,7 @@ class Controller:
         if self._up.holds(sample.time, view.load, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
         load = max(view.load, 1e-9)
-        step = min(FULL / load, max(2.0, min(MOST_STEP, FREE / load)))
+        step = min(aim(view) / load, max(2.0, min(MOST_STEP, FREE / load)))
         if self._pace.seen is None:
             waited = sample.time - (self._changed or 0.0)
             if view.cpu > FREE * self._lone(sample):
@@ -224,6 +237,15 @@ class Controller:
 
     # -- down -------------------------------------------------------------------------------------------------------
 
+    def _calm_down(self, sample: Sample, view: View) -> tuple[int, str] | None:
+        """Give up a few workers of many, where that keeps the quota from running out."""
+        goal = aim(view)
+        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > goal + FULL - NEARLY
+        if goal >= FULL or not crowded or self._down.holds(sample.time, view.load, sample.cpus):
+            return None
+        self._down.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
+        return math.ceil(self.size * goal / view.load), "the quota runs out now and then"
+
     def _try_smaller(self, sample: Sample, view: View) -> tuple[int, str]:
         size = self.size
         why = "the interpreter lock is used up" if self.plateau else "the CPUs are used up"
@@ -234,9 +256,13 @@ class Controller:
             return size, why
         if self._down.holds(sample.time, view.load, sample.cpus):
             return size, f"{why}, and fewer did less"
-        seen = self._pace.seen
-        self._descent = _Descent(size, view.cpu, None if seen is None else seen.rate)
-        return max(sample.floor, size // 2), f"{why}; do fewer do as much?"
+        smaller = max(sample.floor, size // 2)
+        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S and not self.plateau:
+            smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
+            if smaller >= size:
+                return size, f"{why}, and fewer would do less"
+        self._descent = _Descent(size, view.cpu)
+        return smaller, f"{why}; do fewer do as much?"
 
     def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size
@@ -252,8 +278,7 @@ class Controller:
             return size, "too early to tell what fewer do"
         self._descent = None
         throttled = view.throttled or 0.0
-        as_much = view.load >= FULL or (throttled >= THROTTLED and view.load >= 0.8) or view.cpu >= AS_GOOD * trial.cpu
-        if as_much:
+        if view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8) or view.cpu >= AS_GOOD * trial.cpu:
             return self._try_smaller(sample, view)
         self._down.fail(sample.time, view.load, sample.cpus)
         self._up.reset()
@@ -261,15 +286,27 @@ class Controller:
         return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"
 
 
+def aim(view: View) -> float:
+    """
+    Return which load to aim for: as much as there is, or where many small tasks make it smooth, a little less.
+
+    Of k tasks in a quota period the CPU time varies by about 1 in the square root of k, and what goes over the quota is
+    throttled. With k in the hundreds a few percent of room avoid that; with few it would cost more than it is worth.
+    """
+    tasks = view.rate * PERIOD_S
+    calm = 1 - CALM / math.sqrt(tasks) if tasks >= 1 and view.throttled is not None else 0.0
+    return min(FULL, calm) if calm >= LEAST_CALM else FULL
+
+
 def why_not_more(view: View) -> str | None:
     """Return why a larger size would bring nothing, None if it may."""
-    if view.load >= NEARLY:
+    if view.load >= aim(view) - FULL + NEARLY:
         return "the CPUs are nearly used up"
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
     if view.throttled is not None and view.throttled > THROTTLED:
         return "the quota runs out in most periods, by others or in bursts"
-    # With a quota, its periods of waiting would be counted as the node's.
-    if view.throttled is None and view.queued is not None and view.queued - view.load > BUSY_NODE:
+    # What waits while the quota has run out waits for no neighbour.
+    if not view.throttled and view.queued is not None and view.queued - view.load > BUSY_NODE:
         return "the node is busy: tasks wait for CPUs that neighbours use"
     return None
 

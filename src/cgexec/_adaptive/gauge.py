@@ -1,15 +1,18 @@
 """
-The look at the CPUs that is taken again and again: what this process used, whether its quota ran out or it
-waited for a CPU.
+The look at the CPUs that is taken again and again: what this process used, whether its quota ran out or it waited for a
+CPU, and whether somebody changed the limits.
 
 With a quota its own counters tell (``cpu.stat``). Without one none of them moves; then the pressure of the own cgroup
 does (``cpu.pressure``, Documentation/accounting/psi.rst), or failing that how long some of our threads were ready and
-had no CPU (``/proc/self/task/*/schedstat``, Documentation/scheduler/sched-stats.rst). A few descriptors stay open, so a
-look costs some ten microseconds; where the files are is looked up anew once a second.
+had no CPU (``/proc/self/task/*/schedstat``, Documentation/scheduler/sched-stats.rst).
+
+Each file that is read lets go of the interpreter lock, and beside threads that compute it takes a switch interval
+(5 ms) or several to come by it again. So few are read at a time, with descriptors that stay open.
 """
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cgexec._kernel import levels
@@ -19,16 +22,23 @@ from cgexec._snapshot import locate_own
 
 __all__ = ["CpuGauge", "CpuReading", "thread_cpu"]
 
-_REFRESH_S = 1.0
-# So many threads stand for all.
-_THREADS = 8
+# Where the files are is looked up anew so seldom, in seconds: a process is hardly ever moved to another cgroup.
+_REFRESH_S = 60.0
+# So many threads stand for all, and so many limits are looked at each time.
+_THREADS = _LIMITS = 2
+_LIMIT_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {"v1": ("cpu.cfs_quota_us", "cpu.cfs_period_us"), "v2": ("cpu.max",)},
+    "memory": {"v1": ("memory.limit_in_bytes",), "v2": ("memory.max", "memory.high")},
+    "pids": {"v1": ("pids.max",), "v2": ("pids.max",)},
+}
 
 
 class CpuReading(NamedTuple):
     """
     Counters in seconds, and of quota periods; None is unknown, or there is no quota.
 
-    *queued*: in which something of ours was ready and had no CPU; where a quota tells more it is not looked at.
+    *queued*: in which something of ours was ready and had no CPU; not looked at while the quota runs out.
+    *changes*: how often a limit was seen to have changed.
     """
 
     cpu_seconds: float
@@ -36,35 +46,47 @@ class CpuReading(NamedTuple):
     throttled: int | None
     throttled_seconds: float | None
     queued: float | None
+    changes: int
 
 
 class CpuGauge:
-    """Reads CPU counters. Used by one thread at a time; never raises for anything a kernel file holds or refuses."""
+    """Reads CPU counters and limits. Thread-safe; never raises for anything a kernel file holds or refuses."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards everything; files are read under it, and nothing else is done
         self._files = KeptFiles()
         self._due = 0.0
         self._quota_at: str | None = None  # the directory of the level whose quota is the tightest
         self._unified: Chain | None = None
         self._waits: dict[int, float] = {}
         self._waited = 0.0
+        self._limits: list[str] = []
+        self._texts: dict[str, str | None] = {}
+        self._turn = 0
+        self._changes = 0
+        self._throttled = 0
 
-    def read(self, now: float, threads: Iterable[int]) -> CpuReading:
+    def read(self, now: float, threads: Iterable[int] = ()) -> CpuReading:
         """Return the counters as they are now; *threads* are kernel ids of threads that run tasks."""
-        if now >= self._due:
-            self._refresh()
-            self._due = now + _REFRESH_S
-        cpu = time.process_time()
-        quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
-        if quota is not None:
-            return CpuReading(cpu, quota.nr_periods, quota.nr_throttled, quota.throttled_seconds, None)
-        return CpuReading(cpu, None, None, None, self._queued(list(threads)[:_THREADS]))
+        with self._lock:
+            if now >= self._due:
+                self._refresh()
+                self._due = now + _REFRESH_S
+            self._look_at_limits()
+            quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
+            cpu = time.process_time()
+            if quota is not None:
+                periods, throttled, seconds = quota.nr_periods, quota.nr_throttled, quota.throttled_seconds
+                # While the quota runs out its own counters tell all there is to know.
+                throttled_now, self._throttled = throttled > self._throttled, throttled
+                queued = self._waited if throttled_now else self._queued(list(threads)[:_THREADS])
+                return CpuReading(cpu, periods, throttled, seconds, queued, self._changes)
+            queued = self._queued(list(threads)[:_THREADS])
+            return CpuReading(cpu, None, None, None, queued, self._changes)
 
     def close(self) -> None:
-        """Let the descriptors go until the next look."""
+        """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
         self._files.close()
-        self._due = 0.0
-        self._waits.clear()
 
     def _refresh(self) -> None:
         files = self._files
@@ -73,11 +95,22 @@ class CpuGauge:
         cpu, unified = chains.get("cpu"), chains.get("unified")
         self._quota_at = None
         self._unified = unified if unified is not None and unified.own else None
-        if cpu is None or not cpu.own:
-            return
-        tightest = min(levels.read_cpu_quotas(files, cpu), key=lambda found: found.value, default=None)
-        if tightest is not None:
-            self._quota_at = tightest.file.rpartition("/")[0]
+        if cpu is not None and cpu.own:
+            tightest = min(levels.read_cpu_quotas(files, cpu), key=lambda found: found.value, default=None)
+            self._quota_at = None if tightest is None else tightest.file.rpartition("/")[0]
+        texts = {file: files.text(file) for name in _LIMIT_FILES for file in _limit_files(name, chains.get(name))}
+        self._texts = {file: text for file, text in texts.items() if text is not None}
+        self._limits = list(self._texts)
+
+    def _look_at_limits(self) -> None:
+        """Look at the next few of the limits, in turn; if one is another now, all is looked up anew."""
+        for _ in range(min(_LIMITS, len(self._limits))):
+            self._turn = (self._turn + 1) % len(self._limits)
+            file = self._limits[self._turn]
+            if self._files.text(file) != self._texts[file]:
+                self._changes += 1
+                self._refresh()
+                return
 
     def _queued(self, threads: list[int]) -> float | None:
         if self._unified is not None:
@@ -87,9 +120,8 @@ class CpuGauge:
         seen = {thread: wait for thread in threads if (wait := self._run_queue_wait(thread)) is not None}
         if not seen and not self._waits:
             return None
-        self._waited += sum(
-            max(0.0, wait - self._waits[thread]) for thread, wait in seen.items() if thread in self._waits
-        )
+        before = self._waits
+        self._waited += sum(max(0.0, wait - before[thread]) for thread, wait in seen.items() if thread in before)
         self._waits = seen
         return self._waited
 
@@ -98,6 +130,13 @@ class CpuGauge:
         text = self._files.text(f"/proc/self/task/{thread}/schedstat")
         fields = [] if text is None else text.split()
         return int(fields[1]) / 1e9 if len(fields) >= 2 and fields[1].isascii() and fields[1].isdigit() else None
+
+
+def _limit_files(name: str, chain: Chain | None) -> Iterator[str]:
+    """Yield the files that state a controller's limits, the own cgroup's first."""
+    for place in () if chain is None else chain.places:
+        for file in _LIMIT_FILES[name]["v2" if chain is not None and chain.version == "v2" else "v1"]:
+            yield f"{place.directory}/{file}"
 
 
 def thread_cpu(thread: int) -> float | None:

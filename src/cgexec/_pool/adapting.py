@@ -3,6 +3,8 @@ Ties a pool to the controller of its size, by the ticker: no thread and no work 
 to pay for. The counters are those that the state machine keeps anyway.
 """
 
+import logging
+import os
 from collections.abc import Callable, Iterable
 from itertools import islice
 from time import monotonic
@@ -23,10 +25,13 @@ from cgexec._pool.task import Task
 
 __all__ = ["Adapter"]
 
+_LOGGER = logging.getLogger("cgexec")
+
 # From the first work on until the first look, in seconds: short-lived pools shall profit, too.
 _FIRST_S = 0.05
-# How often the limits are asked for again. Kubernetes resizes pods in place.
-_BOUNDS_S = 1.0
+# The bounds are worked out again when a limit has changed (Kubernetes resizes pods in place), and after so many seconds
+# or so many times what it took, since what others use changes, too. See `_adaptive.gauge` for why not more often.
+_BOUNDS_S, _BOUNDS_TIMES = 30.0, 100.0
 # So many threads stand for all.
 _LOOKS = 16
 # Up to this share of the CPUs that there are for certain, nobody waits for one.
@@ -79,9 +84,9 @@ class Adapter:
         self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
         self._state, self._apply, self._gil = state, apply, gil
         self._range = range_
-        self._gauge = CpuGauge()
-        self._bounds_due = 0.0
+        self._bounds_due = monotonic() + _BOUNDS_S
         self._before: tuple[float, CpuReading] | None = None
+        self._changes = _gauge.read(monotonic()).changes  # now, as the first reading is a long one
 
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
@@ -114,16 +119,26 @@ class Adapter:
             return None
         self.asleep = False
         threads = [(worker, task, native) for worker, task in pulse.busy if (native := _native_id(worker)) is not None]
-        reading = self._gauge.read(now, (native for _, _, native in threads))
+        reading = _gauge.read(now, (native for _, _, native in threads))
         self._learn(now, reading, pulse, threads)
-        if now >= self._bounds_due:
-            self._bounds_due = now + _BOUNDS_S
-            self.bounds = derive(self._range, pulse.staff)
+        if now >= self._bounds_due or reading.changes != self._changes:
+            self._changes = reading.changes
+            self._derive(pulse.staff)
         before = self.controller.size
         decision = self.controller.step(self._sample(now, pulse, reading))
         if decision is not None and decision.size != before:
             self._apply(decision.size, f"{decision.reason} ({decision.facts})")
         return now + self.controller.interval
+
+    def _derive(self, workers: int) -> None:
+        """Work the bounds out again."""
+        begin = monotonic()
+        try:
+            self.bounds = derive(self._range, workers)
+        except ValueError:  # somebody has put nonsense in the environment since the pool was made
+            _LOGGER.warning("the limits of a pool could not be worked out again; going on with the old", exc_info=True)
+        end = monotonic()
+        self._bounds_due = end + max(_BOUNDS_S, _BOUNDS_TIMES * (end - begin))
 
     def _sample(self, now: float, pulse: _Pulse, reading: CpuReading) -> Sample:
         return Sample(
@@ -200,6 +215,19 @@ class Adapter:
             + (f" ({each.facts})" if each.facts else "")
             for each in reversed(kept)
         ]
+
+
+_gauge = CpuGauge()
+
+
+def _after_fork_in_child() -> None:
+    global _gauge  # noqa: PLW0603  # a new process: other threads, none of the parent's pools
+    _gauge.close()
+    _gauge = CpuGauge()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _pulse(state: Admission) -> _Pulse:
