@@ -19,6 +19,7 @@ from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.samples import Sample
 
 PERIOD = 0.1  # of the quota, in seconds
+LIMITS_S = 1.0  # how late a change of limits is noticed
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Pod:
         self.memory = 0
         self.waiting = 0.0
         self.cpu_seconds = self.task_seconds = self.periods = self.throttled = self.queued = 0.0
-        self.arrived = 0.0
+        self.known_cpus, self.asked = self.cpus, 0.0  # limits are asked for now and then
 
     @property
     def cpus(self) -> float:
@@ -199,6 +200,8 @@ class Pod:
     def sample(self) -> Sample:
         """Return what the controller sees."""
         waiting = 10**6 if self.waiting == math.inf else int(self.waiting)
+        if self.now - self.asked >= LIMITS_S:
+            self.known_cpus, self.asked = self.cpus, self.now
         with_quota = self.quota is not None and self.quota < self.machine
         return Sample(
             time=self.now,
@@ -208,7 +211,7 @@ class Pod:
             ended=self.run_.ended,
             task_seconds=self.task_seconds,
             cpu_seconds=self.cpu_seconds,
-            cpus=self.cpus,
+            cpus=self.known_cpus,
             floor=self.floor,
             ceiling=self.ceiling,
             periods=int(self.periods) if with_quota else None,

@@ -39,7 +39,7 @@ INSIDE = {
     ],
     "_adaptive.": [
         {"samples", "decisions", "bounds", "gauge", "profile"},
-        {"pace"},
+        {"pace", "reasons"},
         {"controller"},
         {"projection"},
         {"__init__"},

@@ -18,24 +18,24 @@ from typing import NamedTuple
 
 from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.pace import Backoff, Pace
+from cgexec._adaptive.reasons import (
+    FREE,
+    FULL,
+    NEARLY,
+    SOME_THROTTLED,
+    THROTTLED,
+    aim,
+    facts,
+    why_not_more,
+    why_not_pressed,
+)
 from cgexec._adaptive.samples import Sample, View, between
 
-__all__ = ["FULL", "QUICK_S", "SLOW_S", "Controller", "facts", "why_not_more", "why_not_pressed"]
+__all__ = ["QUICK_S", "SLOW_S", "Controller"]
 
-# Times in seconds, loads as shares of the CPUs that may be used. Chosen with bench/simulate.py and bench/oracle.py.
+# Times in seconds. Chosen with bench/simulate.py and bench/oracle.py.
 FIRST_S = 0.05
 QUICK_S, SLOW_S, IDLE_S = 0.1, 0.5, 0.25
-# CPUs count as used up from FULL on. From NEARLY on nothing grows, or it would go up and down.
-FULL, NEARLY = 0.97, 0.94
-# The kernel's usual quota period; how many standard deviations of room are left in it, and the least load to aim for.
-PERIOD_S, CALM, LEAST_CALM = 0.1, 1.5, 0.85
-# Up to here tasks wait for something other than a CPU, whatever else is unknown.
-FREE = 0.5
-# The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
-# there is nothing to be had from a larger size.
-THROTTLED, SOME_THROTTLED = 0.5, 0.1
-# Something of ours waits for a CPU in this share of the time by more than our own load explains: neighbours.
-BUSY_NODE = 0.25
 # A step is worth it if it brings this part of what it would bring if tasks did nothing but wait.
 WORTH = 0.25
 # Smaller steps than this do not show in the tasks that end, which come too unevenly; CPU time does.
@@ -93,10 +93,9 @@ class Controller:
         self._start = size
         self._plateau_cpu = 0.0
         self._was_full = False
-        self._needed: tuple[float, float] | None = (
-            None  # how many workers the CPUs need by an earlier look, and its time
-        )
-        self._up, self._down = Backoff(2.0, 60.0), Backoff(5.0, 240.0)
+        # How many workers the CPUs need by the last look at which some CPU was left, and its time.
+        self._needed: tuple[float, float] | None = None
+        self._up, self._down = Backoff(2.0, 30.0), Backoff(5.0, 240.0)
 
     def step(self, sample: Sample) -> Decision | None:
         """Take in a sample and return what follows from it; None if it comes too soon after the one before."""
@@ -150,17 +149,15 @@ class Controller:
             self._down.reset()
             return ordered
         full = self._is_full(view)
-        if view.cpu < 0.7 * self._plateau_cpu:
-            self.plateau = False
+        if self.plateau and (view.cpu < 0.7 * self._plateau_cpu or sample.time >= self._up.until):
+            self.plateau = False  # other work, or time to see whether it is
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
         if not pressed:
             return self.size, why_not_pressed(sample)
-        calm = self._calm_down(sample, view)
-        if calm is not None:
-            return calm
-        if full or self.plateau:
-            return self._try_smaller(sample, view)
+        less = self._calm_down(sample, view) or self._try_smaller(sample, view, full=full)
+        if less is not None:
+            return less
         reason = why_not_more(view)
         if reason is not None:
             return self.size, reason
@@ -246,7 +243,10 @@ class Controller:
         self._down.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
         return math.ceil(self.size * goal / view.load), "the quota runs out now and then"
 
-    def _try_smaller(self, sample: Sample, view: View) -> tuple[int, str]:
+    def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
+        """Have fewer do the same, where all the CPU time there is is used; None where it is not."""
+        if not full and not self.plateau:
+            return None
         size = self.size
         why = "the interpreter lock is used up" if self.plateau else "the CPUs are used up"
         if size <= sample.floor:
@@ -279,54 +279,10 @@ class Controller:
         self._descent = None
         throttled = view.throttled or 0.0
         if view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8) or view.cpu >= AS_GOOD * trial.cpu:
-            return self._try_smaller(sample, view)
+            further = self._try_smaller(sample, view, full=True)
+            assert further is not None, "the CPUs are full"
+            return further
         self._down.fail(sample.time, view.load, sample.cpus)
         self._up.reset()
         need = math.ceil(size / max(view.load, 1e-9)) if not self.plateau else trial.old
         return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"
-
-
-def aim(view: View) -> float:
-    """
-    Return which load to aim for: as much as there is, or where many small tasks make it smooth, a little less.
-
-    Of k tasks in a quota period the CPU time varies by about 1 in the square root of k, and what goes over the quota is
-    throttled. With k in the hundreds a few percent of room avoid that; with few it would cost more than it is worth.
-    """
-    tasks = view.rate * PERIOD_S
-    calm = 1 - CALM / math.sqrt(tasks) if tasks >= 1 and view.throttled is not None else 0.0
-    return min(FULL, calm) if calm >= LEAST_CALM else FULL
-
-
-def why_not_more(view: View) -> str | None:
-    """Return why a larger size would bring nothing, None if it may."""
-    if view.load >= aim(view) - FULL + NEARLY:
-        return "the CPUs are nearly used up"
-    # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
-    if view.throttled is not None and view.throttled > THROTTLED:
-        return "the quota runs out in most periods, by others or in bursts"
-    # What waits while the quota has run out waits for no neighbour.
-    if not view.throttled and view.queued is not None and view.queued - view.load > BUSY_NODE:
-        return "the node is busy: tasks wait for CPUs that neighbours use"
-    return None
-
-
-def why_not_pressed(sample: Sample) -> str:
-    """Return why the size is not what keeps tasks waiting."""
-    if sample.held:
-        return "memory holds tasks back"
-    if not sample.waiting:
-        return "nothing waits"
-    return "workers are idle" if sample.idle else "not all workers have a task yet"
-
-
-def facts(view: View, sample: Sample) -> str:
-    """Return the numbers that a decision rests on."""
-    facts = [f"{view.cpu:.2f} of {sample.cpus:g} CPUs", f"{sample.running} running, {sample.waiting} waiting"]
-    if view.ended:
-        facts.append(f"{view.rate:.3g} ended a second")
-    if view.throttled is not None:
-        facts.append(f"{view.throttled:.0%} of periods throttled")
-    if view.queued is not None:
-        facts.append(f"waiting for a CPU {view.queued:.0%} of the time")
-    return ", ".join(facts)

@@ -58,8 +58,9 @@ class CpuGauge:
         self._due = 0.0
         self._quota_at: str | None = None  # the directory of the level whose quota is the tightest
         self._unified: Chain | None = None
-        self._waits: dict[int, float] = {}
-        self._waited = 0.0
+        self._stalled: float | None = None  # the cgroup's stall time when it was read last
+        self._waits: dict[int, float] = {}  # of some threads, likewise
+        self._waited: float | None = None
         self._limits: list[str] = []
         self._texts: dict[str, str | None] = {}
         self._turn = 0
@@ -79,10 +80,13 @@ class CpuGauge:
                 periods, throttled, seconds = quota.nr_periods, quota.nr_throttled, quota.throttled_seconds
                 # While the quota runs out its own counters tell all there is to know.
                 throttled_now, self._throttled = throttled > self._throttled, throttled
-                queued = self._waited if throttled_now else self._queued(list(threads)[:_THREADS])
-                return CpuReading(cpu, periods, throttled, seconds, queued, self._changes)
-            queued = self._queued(list(threads)[:_THREADS])
-            return CpuReading(cpu, None, None, None, queued, self._changes)
+                if throttled_now:
+                    self._stalled, self._waits = None, {}
+                else:
+                    self._count_waits(list(threads)[:_THREADS])
+                return CpuReading(cpu, periods, throttled, seconds, self._waited, self._changes)
+            self._count_waits(list(threads)[:_THREADS])
+            return CpuReading(cpu, None, None, None, self._waited, self._changes)
 
     def close(self) -> None:
         """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
@@ -112,18 +116,19 @@ class CpuGauge:
                 self._refresh()
                 return
 
-    def _queued(self, threads: list[int]) -> float | None:
+    def _count_waits(self, threads: list[int]) -> None:
+        """Add what was waited since the last look."""
         if self._unified is not None:
             stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
             if stalls is not None and "some" in stalls.value:
-                return stalls.value["some"]
+                before, self._stalled = self._stalled, stalls.value["some"]
+                self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
+                return
         seen = {thread: wait for thread in threads if (wait := self._run_queue_wait(thread)) is not None}
-        if not seen and not self._waits:
-            return None
-        before = self._waits
-        self._waited += sum(max(0.0, wait - before[thread]) for thread, wait in seen.items() if thread in before)
+        if seen:
+            pairs = ((wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits)
+            self._waited = (self._waited or 0.0) + sum(max(0.0, now - before) for now, before in pairs)
         self._waits = seen
-        return self._waited
 
     def _run_queue_wait(self, thread: int) -> float | None:
         """Return the second field of a thread's ``schedstat``, which is in nanoseconds."""

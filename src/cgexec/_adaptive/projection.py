@@ -4,8 +4,9 @@ What the controller would do, for a pool that is only observed: nothing is tried
 
 import math
 
-from cgexec._adaptive.controller import FULL, QUICK_S, SLOW_S, facts, why_not_more, why_not_pressed
+from cgexec._adaptive.controller import QUICK_S, SLOW_S
 from cgexec._adaptive.decisions import Decision, Ring
+from cgexec._adaptive.reasons import FULL, facts, why_not_more, why_not_pressed
 from cgexec._adaptive.samples import Sample, View, between
 
 __all__ = ["Projection"]
