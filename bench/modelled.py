@@ -19,6 +19,7 @@ from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.samples import Sample
 
 PERIOD = 0.1  # of the quota, in seconds
+PARTS = 4  # into which tasks that start at once are divided
 LIMITS_S = 1.0  # how late a change of limits is noticed
 
 
@@ -148,12 +149,16 @@ class Pod:
     def speed(self, phase: Phase) -> float:
         """Return how fast tasks progress, 1 being alone on the machine."""
         room = min(self.cpus, max(0.1, self.machine - phase.others))
-        speed = min(1.0, room / self.demand if self.demand else 1.0)
+        speed = min(self.served_speed(phase), room / self.demand if self.demand else 1.0)
         if self.gil and self.lock_demand > 1:
             speed = min(speed, 1 / self.lock_demand)
-        if phase.served is not None and self.running and phase.wait:
-            speed = min(speed, phase.served * (phase.wait + phase.cpu) / self.running)
         return speed
+
+    def served_speed(self, phase: Phase) -> float:
+        """Return how fast tasks progress where CPUs do not matter."""
+        if phase.served is None or not self.running or not phase.wait:
+            return 1.0
+        return min(1.0, phase.served * (phase.wait + phase.cpu) / self.running)
 
     def pass_by(self, phase: Phase, seconds: float, speed: float) -> None:
         """Let so many seconds pass in which nothing ends."""
@@ -164,10 +169,15 @@ class Pod:
         if self.demand:
             self.periods += seconds / PERIOD
             if self.quota is not None and self.quota < self.machine:
-                wanted = min(self.demand, self.machine, 1 / max(self.lock_demand / self.demand, 1e-9))
+                wanted = min(self.demand * self.served_speed(phase), self.machine, self.most_runnable())
                 self.throttled += seconds / PERIOD * min(1.0, max(0.0, (wanted / self.quota - 0.9) / 0.2))
-            elif self.demand > self.machine - phase.others:
-                self.queued += seconds
+            else:
+                ready = min(self.demand * self.served_speed(phase), self.most_runnable())
+                self.queued += seconds * max(0.0, ready - max(0.1, self.machine - phase.others))
+
+    def most_runnable(self) -> float:
+        """Return how many CPUs the tasks could use that the interpreter lock lets run."""
+        return self.demand / self.lock_demand if self.gil and self.lock_demand else math.inf
 
     def end_first(self) -> None:
         """End those that end next."""
@@ -187,6 +197,13 @@ class Pod:
             return
         if self.waiting != math.inf:
             self.waiting -= count
+        while count > 0:  # in a few parts, as no two tasks take equally long
+            part = min(count, max(1, -(-count // PARTS)))
+            self.start_together(phase, part)
+            count -= part
+
+    def start_together(self, phase: Phase, count: int) -> None:
+        """Start tasks that end together."""
         length = (phase.wait + phase.cpu) * max(0.2, self.random.gauss(1, phase.spread))
         share = phase.cpu / (phase.wait + phase.cpu)
         self.count += 1
@@ -223,12 +240,12 @@ class Pod:
     def decide(self, phase: Phase) -> None:
         """Ask the controller."""
         reason = ""
+        waiting = 10**6 if self.waiting == math.inf else int(self.waiting)
         if self.controller is not None:
             decision = self.controller.step(self.sample())
             self.size = self.controller.size
             reason = "" if decision is None else decision.reason
             self.start(phase)
-        waiting = 10**6 if self.waiting == math.inf else int(self.waiting)
         run = self.run_
         run.periods, run.throttled = self.periods, self.throttled
         run.points.append(

@@ -1,5 +1,7 @@
 """The controller step by step: what it answers to hand-made samples."""
 
+import itertools
+
 import pytest
 
 from cgexec._adaptive.controller import Controller
@@ -81,7 +83,7 @@ def test_the_quota_of_which_others_use_most_does_not_make_it_shrink():
 def test_a_larger_size_that_brings_nothing_is_taken_back_and_tried_ever_more_seldom():
     bench = Bench(gil=True)
     sizes = [bench.step(cpu=0.6, ended=20).size for _ in range(1200)]
-    grown = [now for now, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)) if b > a]
+    grown = [now for now, (a, b) in enumerate(itertools.pairwise(sizes)) if b > a]
     assert 2 <= len(grown) <= 12  # two minutes
     assert sizes[-1] <= 24  # where it was first seen how fast tasks end
 
@@ -116,7 +118,7 @@ def test_running_surplus_tasks_are_waited_for():
 def test_the_memory_gate_shrinks_below_the_floor_and_the_floor_comes_back():
     bench = Bench(floor=4)
     sizes = [bench.step(shut=True).size for _ in range(10)]
-    assert sizes[0] == 6
+    assert sizes[0] == 5
     assert sizes[-1] == 1
     assert bench.step(shut=False).size == 4
 
@@ -145,7 +147,7 @@ def test_tasks_that_take_minutes_and_compute_are_not_multiplied_blindly():
     bench = Bench(2, cpus=8.0, gil=False, ceiling=1000)
     for _ in range(20):
         bench.step(cpu=0.45 * 8)
-    assert bench.controller.size <= 16
+    assert bench.controller.size <= 24
 
 
 def test_a_change_of_work_is_followed_though_more_brought_nothing():

@@ -35,7 +35,7 @@ __all__ = ["QUICK_S", "SLOW_S", "Controller"]
 
 # Times in seconds. Chosen with bench/simulate.py and bench/oracle.py.
 FIRST_S = 0.05
-QUICK_S, SLOW_S, IDLE_S = 0.1, 0.5, 0.25
+QUICK_S, SLOW_S = 0.1, 0.5
 # A step is worth it if it brings this part of what it would bring if tasks did nothing but wait.
 WORTH = 0.25
 # Smaller steps than this do not show in the tasks that end, which come too unevenly; CPU time does.
@@ -44,8 +44,8 @@ CLEAR = 1.3
 AS_GOOD = 0.95
 # A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
 MOST_STEP = 4.0
-# With no task ended at the new size, it grows to so many times the last size that was seen to work; after that by a
-# quarter a second.
+# With no task ended at the new size, it grows to so many times the size it began with, or by one step from the last
+# that was seen to work; after that by a quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
 # What the CPUs need is believed for so long without trying.
@@ -116,16 +116,16 @@ class Controller:
         least = 1 if sample.shut else sample.floor
         size = max(least, min(size, sample.ceiling))
         decision = self.ring.add(sample.time, self.size, size, reason, facts(view, sample))
-        self._adopt(sample.time, size, pressed=pressed)
+        self._adopt(sample.time, size)
         return decision
 
     def move(self, size: int, now: float, reason: str) -> None:
         """Have another size from now on, by somebody else's decision."""
         self.ring.add(now, self.size, size, reason, "")
         self._descent = None
-        self._adopt(now, size, pressed=True)
+        self._adopt(now, size)
 
-    def _adopt(self, now: float, size: int, *, pressed: bool) -> None:
+    def _adopt(self, now: float, size: int) -> None:
         if size != self.size:
             self.size, self._changed = size, now
             self._pace = Pace(now, self._mean)
@@ -133,8 +133,7 @@ class Controller:
         elif self._descent is not None:
             self.interval = FIRST_S if self._descent.base is None else QUICK_S
         else:
-            most = SLOW_S if pressed else IDLE_S
-            self.interval = min(most, max(QUICK_S, self.interval * 1.25))
+            self.interval = min(SLOW_S, max(QUICK_S, self.interval * 1.25))
 
     def _is_pressed(self, sample: Sample) -> bool:
         return sample.waiting > 0 and sample.idle == 0 and sample.running >= NEARLY * self.size and not sample.held
@@ -171,7 +170,7 @@ class Controller:
         if size > sample.ceiling:
             return sample.ceiling, "the ceiling fell"
         if sample.shut:
-            return max(1, min(size, sample.running, math.ceil(0.7 * size))), "the memory gate is closed"
+            return max(1, min(size, sample.running, math.floor(0.7 * size))), "the memory gate is closed"
         if size < sample.floor:
             return sample.floor, "the least allowed"
         if sample.cpus < old.cpus and view.load > NEARLY:
@@ -215,18 +214,22 @@ class Controller:
             return size, "at the ceiling"
         if self._up.holds(sample.time, view.load, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
-        load = max(view.load, 1e-9)
-        step = min(aim(view) / load, max(2.0, min(MOST_STEP, FREE / load)))
+        free = FREE * self._lone(sample)
+        step = min(aim(view) / max(view.load, 1e-9), max(2.0, min(MOST_STEP, free / max(view.demand, 1e-9))))
+        larger = max(size + 1, math.floor(size * step))
         if self._pace.seen is None:
             waited = sample.time - (self._changed or 0.0)
-            if view.cpu > FREE * self._lone(sample):
+            known = max(BLIND * self._start, round(MOST_STEP * self._proven.size) if self._proven else 0)
+            if view.demand > free or (size >= known and self._pace.begun):
                 if waited < PATIENCE_S:
                     return size, "too few tasks have ended at this size to tell"
-            elif size >= BLIND * max(self._start, self._proven.size if self._proven else 0):
-                if waited < BLIND_S:
-                    return size, "no task has ended at this size; growing slowly"
-                step = min(step, BLIND_STEP)
-        return max(size + 1, math.floor(size * step)), "tasks wait, and CPU is left"
+            elif size < known:
+                larger = min(larger, known)
+            elif waited < BLIND_S:
+                return size, "no task has ended at this size; growing slowly"
+            else:
+                larger = min(larger, math.ceil(size * BLIND_STEP))
+        return larger, "tasks wait, and CPU is left"
 
     def _lone(self, sample: Sample) -> float:
         """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""
@@ -251,8 +254,8 @@ class Controller:
         why = "the interpreter lock is used up" if self.plateau else "the CPUs are used up"
         if size <= sample.floor:
             return size, f"{why}; at the least allowed"
-        crowded = self.plateau or (view.throttled or 0.0) > SOME_THROTTLED or (view.queued or 0.0) > THROTTLED
-        if not crowded:
+        queued = view.demand - view.cpu > THROTTLED * sample.cpus
+        if not (self.plateau or queued or (view.throttled or 0.0) > SOME_THROTTLED):
             return size, why
         if self._down.holds(sample.time, view.load, sample.cpus):
             return size, f"{why}, and fewer did less"
@@ -283,6 +286,5 @@ class Controller:
             assert further is not None, "the CPUs are full"
             return further
         self._down.fail(sample.time, view.load, sample.cpus)
-        self._up.reset()
         need = math.ceil(size / max(view.load, 1e-9)) if not self.plateau else trial.old
         return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"

@@ -25,7 +25,7 @@ __all__ = ["CpuGauge", "CpuReading", "thread_cpu"]
 # Where the files are is looked up anew so seldom, in seconds: a process is hardly ever moved to another cgroup.
 _REFRESH_S = 60.0
 # So many threads stand for all, and so many limits are looked at each time.
-_THREADS = _LIMITS = 2
+_THREADS, _LIMITS = 4, 2
 _LIMIT_FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {"v1": ("cpu.cfs_quota_us", "cpu.cfs_period_us"), "v2": ("cpu.max",)},
     "memory": {"v1": ("memory.limit_in_bytes",), "v2": ("memory.max", "memory.high")},
@@ -37,7 +37,8 @@ class CpuReading(NamedTuple):
     """
     Counters in seconds, and of quota periods; None is unknown, or there is no quota.
 
-    *queued*: in which something of ours was ready and had no CPU; not looked at while the quota runs out.
+    *queued*: for which threads of ours were ready and had no CPU, summed over threads (by PSI: in which any was, which
+    is less); not looked at while the quota runs out.
     *changes*: how often a limit was seen to have changed.
     """
 
@@ -67,8 +68,11 @@ class CpuGauge:
         self._changes = 0
         self._throttled = 0
 
-    def read(self, now: float, threads: Iterable[int] = ()) -> CpuReading:
-        """Return the counters as they are now; *threads* are kernel ids of threads that run tasks."""
+    def read(self, now: float, threads: Iterable[int] = (), running: int = 0) -> CpuReading:
+        """
+        Return the counters as they are now; *threads* are kernel ids of some of the threads that run tasks, *running*
+        is how many there are.
+        """
         with self._lock:
             if now >= self._due:
                 self._refresh()
@@ -83,9 +87,9 @@ class CpuGauge:
                 if throttled_now:
                     self._stalled, self._waits = None, {}
                 else:
-                    self._count_waits(list(threads)[:_THREADS])
+                    self._count_waits(list(threads), running)
                 return CpuReading(cpu, periods, throttled, seconds, self._waited, self._changes)
-            self._count_waits(list(threads)[:_THREADS])
+            self._count_waits(list(threads), running)
             return CpuReading(cpu, None, None, None, self._waited, self._changes)
 
     def close(self) -> None:
@@ -116,18 +120,20 @@ class CpuGauge:
                 self._refresh()
                 return
 
-    def _count_waits(self, threads: list[int]) -> None:
-        """Add what was waited since the last look."""
+    def _count_waits(self, threads: list[int], running: int) -> None:
+        """Add what was waited since the last look; some threads stand for all."""
         if self._unified is not None:
             stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
             if stalls is not None and "some" in stalls.value:
                 before, self._stalled = self._stalled, stalls.value["some"]
                 self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
                 return
-        seen = {thread: wait for thread in threads if (wait := self._run_queue_wait(thread)) is not None}
+        some = threads[:_THREADS]
+        seen = {thread: wait for thread in some if (wait := self._run_queue_wait(thread)) is not None}
         if seen:
-            pairs = ((wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits)
-            self._waited = (self._waited or 0.0) + sum(max(0.0, now - before) for now, before in pairs)
+            pairs = [(wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits]
+            waited = sum(max(0.0, now - before) for now, before in pairs)
+            self._waited = (self._waited or 0.0) + waited * max(1.0, running / max(1, len(pairs)))
         self._waits = seen
 
     def _run_queue_wait(self, thread: int) -> float | None:

@@ -4,7 +4,8 @@ from cgexec._adaptive.samples import Sample, View, between
 
 __all__ = ["Backoff", "Pace"]
 
-# A rate is known from so many ended tasks, or as many as run if that is more: then each worker has been through one.
+# A rate is known from so many ended tasks, or twice as many as run if that is more: they come in lumps, as those that
+# began together end together.
 ENOUGH = 16
 # And over so many seconds: one quota period or more.
 _LEAST_S = 0.1
@@ -14,25 +15,31 @@ _SETTLE_MOST_S = 5.0
 
 class Pace:
     """
-    What tasks do while the size stays. *seen* is the last full measurement, None until there is one.
+    What tasks do while the size stays. *seen* is the last full measurement, None until there is one; *begun* is whether
+    any task has ended meanwhile.
 
     Samples in which the pool was not pressed do not count: with nothing to do every size is equally fast.
     """
 
     def __init__(self, now: float, mean: float | None) -> None:
         self.seen: View | None = None
+        self.begun = False
         self._from = now + min(mean or 0.0, _SETTLE_MOST_S)
         self._base: Sample | None = None
+        self._ended: int | None = None
 
     def feed(self, sample: Sample, *, pressed: bool) -> None:
         """Take in a sample; *pressed* is whether all workers were busy and something waited."""
+        if self._ended is None:
+            self._ended = sample.ended
+        self.begun = sample.ended > self._ended
         if not pressed or sample.time < self._from:
             self._base = None
         elif self._base is None:
             self._base = sample
         else:
             ended = sample.ended - self._base.ended
-            if ended >= max(ENOUGH, sample.running) and sample.time - self._base.time >= _LEAST_S:
+            if ended >= max(ENOUGH, 2 * sample.running) and sample.time - self._base.time >= _LEAST_S:
                 self.seen = between(self._base, sample)
                 self._base = sample
 

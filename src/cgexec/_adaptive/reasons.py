@@ -16,8 +16,8 @@ FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
 # there is nothing to be had from a larger size.
 THROTTLED, SOME_THROTTLED = 0.5, 0.1
-# Something of ours waits for a CPU in this share of the time by more than our own load explains: neighbours.
-BUSY_NODE = 0.25
+# Neighbours are at work if threads are ready for so many times as long as our own load explains.
+BUSY_NODE = 1.5
 
 
 def aim(view: View) -> float:
@@ -39,8 +39,10 @@ def why_not_more(view: View) -> str | None:
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
     if view.throttled is not None and view.throttled > THROTTLED:
         return "the quota runs out in most periods, by others or in bursts"
-    # What waits while the quota has run out waits for no neighbour.
-    if not view.throttled and view.queued is not None and view.queued - view.load > BUSY_NODE:
+    # What waits while the quota has run out waits for no neighbour. Threads that are ready at the same time wait for
+    # one another, too, by the queueing formula (M/M/1) for 1 / (1 - load) times what they use.
+    ready = view.demand * view.load / view.cpu if view.cpu else 0.0
+    if not view.throttled and ready >= FREE and ready * (1 - view.load) > BUSY_NODE * view.load:
         return "the node is busy: tasks wait for CPUs that neighbours use"
     return None
 
@@ -62,5 +64,5 @@ def facts(view: View, sample: Sample) -> str:
     if view.throttled is not None:
         facts.append(f"{view.throttled:.0%} of periods throttled")
     if view.queued is not None:
-        facts.append(f"waiting for a CPU {view.queued:.0%} of the time")
+        facts.append(f"{view.queued:.2f} waiting for a CPU")
     return ", ".join(facts)

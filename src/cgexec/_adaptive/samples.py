@@ -16,7 +16,7 @@ class Sample(NamedTuple):
         cpus: how many CPUs this process may use.
         floor, ceiling: the sizes it may have.
         periods: quota periods so far, and *throttled* those in which the quota ran out; None without a quota.
-        queued: seconds in which something of ours was ready and had no CPU (PSI, or run-queue wait); None is unknown.
+        queued: seconds for which threads of ours were ready and had no CPU, summed over threads; None is unknown.
         held: memory holds tasks back. *shut*: the memory gate is closed.
     """
 
@@ -44,7 +44,7 @@ class View(NamedTuple):
     Attributes:
         cpu: CPUs used, and *load* that as a share of those that may be used.
         throttled: the share of quota periods in which the quota ran out; None without a quota.
-        queued: the share of time in which something of ours had to wait for a CPU; None if that is unknown.
+        queued: threads that were ready and had no CPU, on average; None if that is unknown.
         mean: seconds that a task took; None if none ended.
     """
 
@@ -55,6 +55,11 @@ class View(NamedTuple):
     throttled: float | None
     queued: float | None
     mean: float | None
+
+    @property
+    def demand(self) -> float:
+        """CPUs that would have been used, had there been no waiting for them; at least that many."""
+        return self.cpu + (self.queued or 0.0)
 
     @property
     def rate(self) -> float:
@@ -75,7 +80,7 @@ def between(old: Sample, new: Sample) -> View:
         throttled = max(0.0, min(1.0, (new.throttled - old.throttled) / max(1, new.periods - old.periods)))
     queued = None
     if old.queued is not None and new.queued is not None:
-        queued = max(0.0, min(1.0, (new.queued - old.queued) / seconds))
+        queued = max(0.0, new.queued - old.queued) / seconds
     return View(
         seconds=seconds,
         ended=ended,

@@ -119,7 +119,7 @@ class Adapter:
             return None
         self.asleep = False
         threads = [(worker, task, native) for worker, task in pulse.busy if (native := _native_id(worker)) is not None]
-        reading = _gauge.read(now, (native for _, _, native in threads))
+        reading = _gauge.read(now, (native for _, _, native in threads), pulse.running)
         self._learn(now, reading, pulse, threads)
         if now >= self._bounds_due or reading.changes != self._changes:
             self._changes = reading.changes
