@@ -1,6 +1,7 @@
 """The controller against modelled pods: what holds whatever the work is like."""
 
 import itertools
+import statistics
 
 import pytest
 from hypothesis import Phase as Stage
@@ -109,7 +110,9 @@ def test_twenty_five_minute_tasks_run_side_by_side_within_seconds():
 
 def test_threads_that_wait_for_the_interpreter_lock_are_not_taken_for_waiting():
     """What sent an executor that measures CPU time over wall time from 8 to 20 workers; here there are CPUs to spare."""
-    assert Pod([PYTHON], quota=None, machine=8, start=8).run().points[-1].size <= 8
+    sizes = [point.size for point in Pod([PYTHON], quota=None, machine=8, start=8).run().points]
+    assert max(sizes) <= 16  # a try
+    assert statistics.median(sizes) == 8
 
 
 def test_a_database_that_serves_no_more_is_not_asked_for_more():

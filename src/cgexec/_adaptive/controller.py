@@ -38,7 +38,8 @@ FIRST_S = 0.05
 QUICK_S, SLOW_S = 0.1, 0.5
 # A step is worth it if it brings this part of what it would bring if tasks did nothing but wait.
 WORTH = 0.25
-# Smaller steps than this do not show in the tasks that end, which come too unevenly; CPU time does.
+# Smaller steps than this do not show in the tasks that end, which come too unevenly. CPU time does, with the waiting
+# for it: where there is enough of that to measure, neighbours that come and go do not disturb it either.
 CLEAR = 1.3
 # A smaller size is as good if it uses this much of the CPU time.
 AS_GOOD = 0.95
@@ -59,7 +60,7 @@ class _Proven(NamedTuple):
 
     size: int
     rate: float
-    cpu: float
+    demand: float
 
 
 class _Descent(NamedTuple):
@@ -67,6 +68,7 @@ class _Descent(NamedTuple):
 
     old: int
     cpu: float
+    demand: float
     base: Sample | None = None
 
 
@@ -148,8 +150,8 @@ class Controller:
             self._down.reset()
             return ordered
         full = self._is_full(view)
-        if self.plateau and (view.cpu < 0.7 * self._plateau_cpu or sample.time >= self._up.until):
-            self.plateau = False  # other work, or time to see whether it is
+        if view.cpu < 0.7 * self._plateau_cpu:
+            self.plateau = False
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
         if not pressed:
@@ -191,22 +193,23 @@ class Controller:
         seen, proven = self._pace.seen, self._proven
         if seen is None:
             return None
-        self._proven = _Proven(self.size, seen.rate, seen.cpu)
+        self._proven = _Proven(self.size, seen.rate, seen.demand)
         if proven is None or self.size <= proven.size or not proven.rate:
             return None
         hoped = self.size / proven.size
         gain = seen.rate / proven.rate
-        if hoped < CLEAR and proven.cpu:
-            gain = max(gain, seen.cpu / proven.cpu)
+        if proven.demand and (hoped < CLEAR or seen.demand > 0.5 * FREE * self._lone(sample)):
+            gain = seen.demand / proven.demand
         if gain >= 1 + WORTH * (hoped - 1):
             return None
         self._up.fail(sample.time, seen.load, sample.cpus)
         # Where there is no more than one CPU to be had, the lock cannot be told from it.
         lone = self._lone(sample)
-        self.plateau, self._plateau_cpu = seen.cpu >= 0.75 * lone and sample.cpus >= 1.3 * lone, seen.cpu
+        self.plateau, self._plateau_cpu = seen.demand >= 0.75 * lone and sample.cpus >= 1.3 * lone, seen.cpu
         self._proven = None
-        back = min(self.size - 1, max(proven.size, math.ceil(1.1 * proven.size * gain)))
-        return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did"
+        back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
+        why = ": the interpreter lock" if self.plateau else ""
+        return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did{why}"
 
     def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
         size = self.size
@@ -248,23 +251,22 @@ class Controller:
 
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
         """Have fewer do the same, where all the CPU time there is is used; None where it is not."""
-        if not full and not self.plateau:
+        if not full:
             return None
-        size = self.size
-        why = "the interpreter lock is used up" if self.plateau else "the CPUs are used up"
+        size, why = self.size, "the CPUs are used up"
         if size <= sample.floor:
             return size, f"{why}; at the least allowed"
         queued = view.demand - view.cpu > THROTTLED * sample.cpus
-        if not (self.plateau or queued or (view.throttled or 0.0) > SOME_THROTTLED):
+        if not (queued or (view.throttled or 0.0) > SOME_THROTTLED):
             return size, why
         if self._down.holds(sample.time, view.load, sample.cpus):
             return size, f"{why}, and fewer did less"
         smaller = max(sample.floor, size // 2)
-        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S and not self.plateau:
+        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S:
             smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
             if smaller >= size:
                 return size, f"{why}, and fewer would do less"
-        self._descent = _Descent(size, view.cpu)
+        self._descent = _Descent(size, view.cpu, view.demand)
         return smaller, f"{why}; do fewer do as much?"
 
     def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
@@ -281,10 +283,11 @@ class Controller:
             return size, "too early to tell what fewer do"
         self._descent = None
         throttled = view.throttled or 0.0
-        if view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8) or view.cpu >= AS_GOOD * trial.cpu:
+        as_good = view.cpu >= AS_GOOD * trial.cpu or view.demand >= AS_GOOD * trial.demand
+        if as_good or view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8):
             further = self._try_smaller(sample, view, full=True)
             assert further is not None, "the CPUs are full"
             return further
         self._down.fail(sample.time, view.load, sample.cpus)
-        need = math.ceil(size / max(view.load, 1e-9)) if not self.plateau else trial.old
+        need = math.ceil(size / max(view.load, 1e-9))
         return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"

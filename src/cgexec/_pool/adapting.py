@@ -5,9 +5,9 @@ to pay for. The counters are those that the state machine keeps anyway.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any, NamedTuple, Protocol
 
 from cgexec._adaptive.bounds import Bounds, Range, derive
@@ -118,9 +118,14 @@ class Adapter:
             self._before = None
             return None
         self.asleep = False
-        threads = [(worker, task, native) for worker, task in pulse.busy if (native := _native_id(worker)) is not None]
-        reading = _gauge.read(now, (native for _, _, native in threads), pulse.running)
-        self._learn(now, reading, pulse, threads)
+        threads = [native for worker, _ in pulse.busy if (native := _native_id(worker)) is not None]
+        reading = _gauge.read(now, threads, pulse.running)
+        # It may have taken long to come by the interpreter lock again. What is compared has to be of one instant.
+        pulse = self._state.enter(lambda: _pulse(self._state))
+        assert isinstance(pulse, _Pulse), "the ticker interrupts nobody"
+        now = monotonic()
+        reading = reading._replace(cpu_seconds=process_time())
+        self._learn(now, reading, pulse)
         if now >= self._bounds_due or reading.changes != self._changes:
             self._changes = reading.changes
             self._derive(pulse.staff)
@@ -161,15 +166,14 @@ class Adapter:
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
 
-    def _learn(
-        self, now: float, reading: CpuReading, pulse: _Pulse, threads: Iterable[tuple[Worker, Task, int]]
-    ) -> None:
+    def _learn(self, now: float, reading: CpuReading, pulse: _Pulse) -> None:
         """Tell the profiler what some threads run, and whether CPUs were short since the last look."""
         looks = []
         if pulse.waiting or not pulse.idle:  # else a thread may have waited for a task in between
-            for _, task, native in threads:
-                fn, cpu = task.fn, thread_cpu(native)
-                if fn is not None and cpu is not None:  # it has not ended meanwhile
+            for worker, task in pulse.busy:
+                fn, native = task.fn, _native_id(worker)
+                cpu = None if native is None else thread_cpu(native)
+                if fn is not None and native is not None and cpu is not None:  # it has not ended meanwhile
                     looks.append(Look(native, name_of(anchor_of(fn, task.args)), cpu))
         crowded, stopped = False, 0.0
         if self._before is not None:
