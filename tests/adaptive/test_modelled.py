@@ -117,7 +117,9 @@ def test_threads_that_wait_for_the_interpreter_lock_are_not_taken_for_waiting():
 
 def test_a_database_that_serves_no_more_is_not_asked_for_more():
     run = Pod([Phase(60, 0.1, 0.0005, served=100.0)], quota=2.0, machine=4, start=8).run()
-    assert run.points[-1].size <= 128  # ten would do, but that is found out only by having more
+    sizes = [point.size for point in run.points]
+    assert max(sizes) <= 300  # ten would do, but that is found out only by having more
+    assert statistics.median(sizes) <= 80
 
 
 def test_neighbours_do_not_make_it_grow():

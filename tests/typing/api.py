@@ -36,11 +36,15 @@ def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(pool.map(double, [1, 2], buffersize=4), Iterator[str])
     assert_type(pool.options(queue_timeout=5).submit(double, 3), Future[str])
     assert_type(pool.stats(), cgexec.Stats)
+    assert_type(pool.stats().ceiling, int | None)
+    assert_type(pool.profile(), cgexec.Profile)
+    assert_type(pool.profile().io_ratio, float | None)
     assert_type(pool.stats().rejected, Mapping[str, int])
     assert_type(pool.drain(5), cgexec.Leftovers)
     assert_type(cgexec.cancel(pool.submit(double, 3)), bool)
     pool.submit(double, "3")  # type: ignore[arg-type]  # the function's own parameters are checked
     cgexec.ThreadPoolExecutor(4, "prefix", None, (), queue_size=10, when_full="raise")
+    cgexec.ThreadPoolExecutor(50, adaptive=True, min_workers=20)
     cgexec.ThreadPoolExecutor(when_full="wait")  # type: ignore[arg-type]  # one of five policies
 
 

@@ -51,8 +51,8 @@ BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
-# A step that needs evidence is taken without it after so long: the tasks take minutes.
-PATIENCE_S = 5.0
+# A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
+PATIENCE_S, EVIDENCE_S = 5.0, 30.0
 
 
 class _Proven(NamedTuple):
@@ -224,7 +224,7 @@ class Controller:
             waited = sample.time - (self._changed or 0.0)
             known = max(BLIND * self._start, round(MOST_STEP * self._proven.size) if self._proven else 0)
             if view.demand > free or (size >= known and self._pace.begun):
-                if waited < PATIENCE_S:
+                if waited < (EVIDENCE_S if self._pace.begun else PATIENCE_S):
                     return size, "too few tasks have ended at this size to tell"
             elif size < known:
                 larger = min(larger, known)
