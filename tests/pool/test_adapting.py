@@ -180,7 +180,7 @@ def test_observing_changes_nothing_and_says_what_it_would_do():
 
 
 def test_switched_off_there_is_nothing_to_follow():
-    limit, adaptive, _ = in_process(LOADED.format(told="", wait=1, until="True"), CGEXEC_MODE="off")
+    _, adaptive, _ = in_process(LOADED.format(told="", wait=1, until="True"), CGEXEC_MODE="off")
     assert not adaptive
 
 

@@ -49,6 +49,8 @@ MOST_STEP = 4.0
 # that was seen to work; after that by a quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
+# Of many small tasks' workers this part is enough, if with more the quota runs out.
+CALMER = 0.8
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
 # A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
@@ -97,7 +99,7 @@ class Controller:
         self._was_full = False
         # How many workers the CPUs need by the last look at which some CPU was left, and its time.
         self._needed: tuple[float, float] | None = None
-        self._up, self._down = Backoff(2.0, 30.0), Backoff(5.0, 240.0)
+        self._up, self._down, self._calm = Backoff(2.0, 30.0), Backoff(5.0, 240.0), Backoff(0.4, 60.0)
 
     def step(self, sample: Sample) -> Decision | None:
         """Take in a sample and return what follows from it; None if it comes too soon after the one before."""
@@ -154,9 +156,10 @@ class Controller:
             self.plateau = False
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
-        if not pressed:
+        less = self._calm_down(sample, view)
+        if less is None and not pressed:
             return self.size, why_not_pressed(sample)
-        less = self._calm_down(sample, view) or self._try_smaller(sample, view, full=full)
+        less = less or self._try_smaller(sample, view, full=full)
         if less is not None:
             return less
         reason = why_not_more(view)
@@ -243,11 +246,11 @@ class Controller:
     def _calm_down(self, sample: Sample, view: View) -> tuple[int, str] | None:
         """Give up a few workers of many, where that keeps the quota from running out."""
         goal = aim(view)
-        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > goal + FULL - NEARLY
-        if goal >= FULL or not crowded or self._down.holds(sample.time, view.load, sample.cpus):
+        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE
+        if goal >= FULL or not crowded or self._calm.holds(sample.time, view.load, sample.cpus):
             return None
-        self._down.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
-        return math.ceil(self.size * goal / view.load), "the quota runs out now and then"
+        self._calm.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
+        return math.floor(self.size * min(CALMER, goal / view.load)), "the quota runs out now and then"
 
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
         """Have fewer do the same, where all the CPU time there is is used; None where it is not."""

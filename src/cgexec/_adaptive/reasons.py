@@ -36,13 +36,16 @@ def why_not_more(view: View) -> str | None:
     """Return why a larger size would bring nothing, None if it may."""
     if view.load >= aim(view) - FULL + NEARLY:
         return "the CPUs are nearly used up"
+    throttled = view.throttled or 0.0
+    if throttled > SOME_THROTTLED and aim(view) < FULL:
+        return "the quota runs out now and then"
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
-    if view.throttled is not None and view.throttled > THROTTLED:
+    if throttled > THROTTLED:
         return "the quota runs out in most periods, by others or in bursts"
     # What waits while the quota has run out waits for no neighbour. Threads that are ready at the same time wait for
     # one another, too, by the queueing formula (M/M/1) for 1 / (1 - load) times what they use.
     ready = view.demand * view.load / view.cpu if view.cpu else 0.0
-    if not view.throttled and ready >= FREE and ready * (1 - view.load) > BUSY_NODE * view.load:
+    if not throttled and ready >= FREE and ready * (1 - view.load) > BUSY_NODE * view.load:
         return "the node is busy: tasks wait for CPUs that neighbours use"
     return None
 
