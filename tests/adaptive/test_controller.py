@@ -85,7 +85,7 @@ def test_a_larger_size_that_brings_nothing_is_taken_back_and_tried_ever_more_sel
     sizes = [bench.step(cpu=0.6, ended=20).size for _ in range(1200)]
     grown = [now for now, (a, b) in enumerate(itertools.pairwise(sizes)) if b > a]
     assert 2 <= len(grown) <= 12  # two minutes
-    assert sizes[-1] <= 24  # where it was first seen how fast tasks end
+    assert sizes[-1] <= 64  # eight times the first: where it was first seen how fast tasks end
 
 
 def test_with_an_interpreter_lock_one_used_cpu_needs_evidence():

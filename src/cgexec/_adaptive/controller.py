@@ -115,7 +115,9 @@ class Controller:
         self._since = sample
         self._mean = view.mean or self._mean
         pressed = self._is_pressed(sample)
-        self._pace.feed(sample, pressed=pressed)
+        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lone(sample))
+        if self._proven is not None and view.demand < 0.5 * self._proven.demand:
+            self._proven = None  # that was other work
         size, reason = self._decide(sample, view, old, pressed=pressed)
         least = 1 if sample.shut else sample.floor
         size = max(least, min(size, sample.ceiling))
@@ -136,6 +138,8 @@ class Controller:
             self.interval = QUICK_S
         elif self._descent is not None:
             self.interval = FIRST_S if self._descent.base is None else QUICK_S
+        elif self._pace.seen is None:  # look quickly for as long as it may soon be known
+            self.interval = min(SLOW_S, max(QUICK_S, 0.1 * (now - (self._changed or now))))
         else:
             self.interval = min(SLOW_S, max(QUICK_S, self.interval * 1.25))
 
@@ -197,12 +201,13 @@ class Controller:
         if seen is None:
             return None
         self._proven = _Proven(self.size, seen.rate, seen.demand)
-        if proven is None or self.size <= proven.size or not proven.rate:
+        if proven is None or self.size <= proven.size:
             return None
         hoped = self.size / proven.size
-        gain = seen.rate / proven.rate
-        if proven.demand and (hoped < CLEAR or seen.demand > 0.5 * FREE * self._lone(sample)):
+        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._lone(sample)):
             gain = seen.demand / proven.demand
+        else:
+            gain = seen.rate / proven.rate if proven.rate else hoped
         if gain >= 1 + WORTH * (hoped - 1):
             return None
         self._up.fail(sample.time, seen.load, sample.cpus)
@@ -220,22 +225,31 @@ class Controller:
             return size, "at the ceiling"
         if self._up.holds(sample.time, view.load, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
-        free = FREE * self._lone(sample)
-        step = min(aim(view) / max(view.load, 1e-9), max(2.0, min(MOST_STEP, free / max(view.demand, 1e-9))))
+        lone, demand = self._lone(sample), max(view.demand, 1e-9)
+        step = min(aim(view) / max(view.load, 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
         larger = max(size + 1, math.floor(size * step))
         if self._pace.seen is None:
-            waited = sample.time - (self._changed or 0.0)
-            known = max(BLIND * self._start, round(MOST_STEP * self._proven.size) if self._proven else 0)
-            if view.demand > free or (size >= known and self._pace.begun):
-                if waited < (EVIDENCE_S if self._pace.begun else PATIENCE_S):
-                    return size, "too few tasks have ended at this size to tell"
-            elif size < known:
-                larger = min(larger, known)
-            elif waited < BLIND_S:
-                return size, "no task has ended at this size; growing slowly"
-            else:
-                larger = min(larger, math.ceil(size * BLIND_STEP))
+            larger = min(larger, self._without_evidence(sample, lone / demand))
+        if larger <= size:
+            return size, "too few tasks have ended at this size to tell"
         return larger, "tasks wait, and CPU is left"
+
+    def _without_evidence(self, sample: Sample, room: float) -> int:
+        """
+        Return how large it may be though it is not known yet how fast tasks end at the present size.
+
+        *room* is how many times the CPU time that is asked for would use up what there is for certain. Up to that much
+        the interpreter lock cannot be what tasks wait for, however much of what they do is under it.
+        """
+        size, waited = self.size, sample.time - (self._changed or 0.0)
+        known = max(BLIND * self._start, round(MOST_STEP * self._proven.size) if self._proven else 0)
+        if size < known and room * FULL > 1:
+            return min(known, math.floor(size * room * FULL))
+        if self._pace.begun:
+            return size if waited < EVIDENCE_S else sample.ceiling
+        if room * FREE > 1:  # tasks take long, and mostly wait
+            return size if waited < BLIND_S else math.ceil(size * BLIND_STEP)
+        return size if waited < PATIENCE_S else sample.ceiling
 
     def _lone(self, sample: Sample) -> float:
         """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""

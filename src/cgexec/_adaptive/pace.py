@@ -9,6 +9,8 @@ __all__ = ["Backoff", "Pace"]
 ENOUGH = 16
 # And over so many seconds: one quota period or more.
 _LEAST_S = 0.1
+# Or over so many, if the CPUs tell what the tasks do before any has ended.
+_LONG_S = 1.0
 # The first tasks at a new size began at the old one; so long a wait for them at most, in seconds.
 _SETTLE_MOST_S = 5.0
 
@@ -28,8 +30,11 @@ class Pace:
         self._base: Sample | None = None
         self._ended: int | None = None
 
-    def feed(self, sample: Sample, *, pressed: bool) -> None:
-        """Take in a sample; *pressed* is whether all workers were busy and something waited."""
+    def feed(self, sample: Sample, *, pressed: bool, clear: float) -> None:
+        """
+        Take in a sample; *pressed* is whether all workers were busy and something waited. From *clear* CPUs on, their
+        use tells enough.
+        """
         if self._ended is None:
             self._ended = sample.ended
         self.begun = sample.ended > self._ended
@@ -38,10 +43,10 @@ class Pace:
         elif self._base is None:
             self._base = sample
         else:
-            ended = sample.ended - self._base.ended
-            if ended >= max(ENOUGH, 2 * sample.running) and sample.time - self._base.time >= _LEAST_S:
-                self.seen = between(self._base, sample)
-                self._base = sample
+            view = between(self._base, sample)
+            enough = view.ended >= max(ENOUGH, 2 * sample.running) and view.seconds >= _LEAST_S
+            if enough or (view.seconds >= _LONG_S and view.demand >= clear):
+                self.seen, self._base = view, sample
 
 
 class Backoff:
