@@ -63,7 +63,7 @@ phases = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, phases=STAGES)
+@settings(max_examples=60, deadline=None, phases=STAGES)
 @given(
     st.lists(phases, min_size=1, max_size=4), st.sampled_from([None, 0.5, 1.0, 4.0]), st.booleans(), st.integers(0, 99)
 )
@@ -77,7 +77,7 @@ def test_it_stays_within_its_bounds_and_never_grows_on_idle(work, quota, gil, se
             assert after.waiting or before.waiting
 
 
-@settings(max_examples=25, deadline=None, phases=STAGES)
+@settings(max_examples=12, deadline=None, phases=STAGES)
 @given(phases, st.sampled_from([None, 0.5, 2.0]), st.booleans(), st.integers(0, 99))
 def test_it_comes_to_rest(phase, quota, gil, seed):
     """In steady state the size changes a few times a minute at most: what failed is tried again ever more seldom."""

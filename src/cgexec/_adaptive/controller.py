@@ -125,12 +125,6 @@ class Controller:
         self._adopt(sample.time, size)
         return decision
 
-    def move(self, size: int, now: float, reason: str) -> None:
-        """Have another size from now on, by somebody else's decision."""
-        self.ring.add(now, self.size, size, reason, "")
-        self._descent = None
-        self._adopt(now, size)
-
     def _adopt(self, now: float, size: int) -> None:
         if size != self.size:
             self.size, self._changed = size, now

@@ -51,8 +51,3 @@ class Projection:
             return min(self.size, self._start), blocked
         times = min(_FURTHEST, FULL / max(view.load, 1e-9))
         return max(self.size, math.floor(self._actual * times)), "tasks wait, and CPU is left"
-
-    def move(self, size: int, now: float, reason: str) -> None:
-        """Have another size from now on, by somebody else's decision."""
-        self.ring.add(now, self.size, size, reason, "")
-        self.size = self._start = size

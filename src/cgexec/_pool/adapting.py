@@ -48,8 +48,6 @@ class _Controlling(Protocol):
 
     def step(self, sample: Sample) -> Decision | None: ...
 
-    def move(self, size: int, now: float, reason: str) -> None: ...
-
 
 class _Pulse(NamedTuple):
     """What the state machine has counted, and some of the busy workers."""
@@ -69,8 +67,9 @@ class Adapter:
     """
     Looks at a pool by time while it has work, and has it resized.
 
-    The ticker alone calls `tick`, so nothing here needs a lock. *asleep* is read by workers that begin with something,
-    without any: a benign race, see `tick`.
+    The ticker alone calls `tick`, so the controller needs no lock. What others write is replaced as a whole: the range,
+    and the *bounds* that follow from it and are worked out again at the next look. *asleep* is read by workers that
+    begin with something: a benign race, see `tick`.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Adapter:
         self.profiler = Profiler()
         self.throttled: float | None = None  # the share of quota periods since the last look, None without a quota
         self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
-        self._state, self._apply, self._gil = state, apply, gil
+        self._state, self._apply, self._gil, self._observe = state, apply, gil, observe
         self._range = range_
         self._bounds_due = monotonic() + _BOUNDS_S
         self._before: tuple[float, CpuReading] | None = None
@@ -93,15 +92,13 @@ class Adapter:
         self.asleep = False
         ticker.call_at(self, monotonic() + _FIRST_S)
 
-    def limit_to(self, most: int, why: str) -> None:
-        """Have another largest size from now on."""
+    def limit_to(self, most: int) -> int:
+        """Have another largest size from now on; return the size to have until the next look. Any thread."""
         self._range = self._range._replace(most=most)
         self._bounds_due = 0.0
-        size = max(self.bounds.floor, min(self.controller.size, most))
-        self.bounds = self.bounds._replace(ceiling=max(self.bounds.floor, most))
-        if size != self.controller.size:
-            self.controller.move(size, monotonic(), why)
-            self._apply(size, why)
+        ceiling = max(self.bounds.floor, most)
+        self.bounds = self.bounds._replace(ceiling=ceiling)
+        return min(self._state.limit, ceiling)
 
     def tick(self, now: float) -> float | None:
         """
@@ -129,6 +126,8 @@ class Adapter:
         if now >= self._bounds_due or reading.changes != self._changes:
             self._changes = reading.changes
             self._derive(pulse.staff)
+        if not self._observe:
+            self.controller.size = self._state.limit  # somebody may have lowered it
         before = self.controller.size
         decision = self.controller.step(self._sample(now, pulse, reading))
         if decision is not None and decision.size != before:
@@ -137,12 +136,14 @@ class Adapter:
 
     def _derive(self, workers: int) -> None:
         """Work the bounds out again."""
-        begin = monotonic()
+        begin, range_ = monotonic(), self._range
         try:
-            self.bounds = derive(self._range, workers)
+            self.bounds = derive(range_, workers)
         except ValueError:  # somebody has put nonsense in the environment since the pool was made
             _LOGGER.warning("the limits of a pool could not be worked out again; going on with the old", exc_info=True)
         end = monotonic()
+        if self._range is not range_:  # it was changed meanwhile: once more at the next look
+            return
         self._bounds_due = end + max(_BOUNDS_S, _BOUNDS_TIMES * (end - begin))
 
     def _sample(self, now: float, pulse: _Pulse, reading: CpuReading) -> Sample:

@@ -59,6 +59,7 @@ class Pool:
             self.crew.care, self.crew.watch = kept.care, watch()
             watch().add(self.crew)
         self.adapter: Adapter | None = None
+        self._said = limit  # the number that fixed the size
         range_ = kept.size.range
         if range_ is not None:
             start = bounds(range_, range_.first)
@@ -207,22 +208,27 @@ class Pool:
             _LOGGER.info("pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why)
             return
         if self.adapter is not None and self.kept.adaptive:
-            self.adapter.limit_to(limit, why)
-            return
-        self.adapter, self.crew.sleeper = None, None
+            limit = self.adapter.limit_to(limit)
+        else:
+            self._said, self.adapter, self.crew.sleeper = limit, None, None
         if self.kept.would is not None:
             self.kept = self.kept._replace(would=limit)
             limit = self.state.limit
         self._resize(limit, _places(self.kept, limit), why)
 
+    def _is_fixed(self) -> bool:
+        return self.adapter is None
+
     def _follow(self, limit: int, why: str) -> None:
         """Have the size that follows the load."""
-        if self.adapter is None:  # a number was said meanwhile
+        if self._is_fixed():
             return
         if self.kept.would is not None:
             self.kept = self.kept._replace(would=limit)
             limit = self.state.limit
         self._resize(limit, _places(self.kept, limit), why)
+        if self._is_fixed():  # a number was said meanwhile, and may have come before this one
+            self._resize(self._said, _places(self.kept, self._said), f"resize({self._said})")
 
     def _resize(self, limit: int, places: float, why: str) -> None:
         try:
