@@ -16,8 +16,8 @@ FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
 # there is nothing to be had from a larger size.
 THROTTLED, SOME_THROTTLED = 0.5, 0.1
-# Neighbours are at work if threads are ready for so many times as long as our own load explains.
-BUSY_NODE = 1.5
+# Neighbours are at work if threads are ready for so many times as long as our own load explains, or longer.
+BUSY_NODE = 1.1
 
 
 def aim(view: View) -> float:
