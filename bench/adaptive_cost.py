@@ -1,6 +1,7 @@
 """
 What the controller costs on tasks that do nothing: a pool of fixed size beside one that follows the load and may not
-leave that size, in turn. Prints the median of the ratios of neighbours (above 1: the fixed one is faster).
+leave that size, in turn. Prints the median of the ratios of neighbours (above 1: the fixed one costs less), in CPU
+time, which what else runs on the machine disturbs less than the clock.
 
 Run ``python bench/adaptive_cost.py --workers 4 --runs 15``.
 """
@@ -13,13 +14,13 @@ import cgexec
 
 
 def measure(workers: int, tasks: int, *, adaptive: bool) -> float:
-    """Return the seconds that so many tasks take."""
+    """Return the seconds of CPU time that so many tasks take."""
     least = workers if adaptive else None
     with cgexec.ThreadPoolExecutor(workers, adaptive=adaptive, min_workers=least, queue_size=tasks) as pool:
-        begin = time.perf_counter()
+        begin = time.process_time()
         for future in [pool.submit(int) for _ in range(tasks)]:
             future.result()
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def test_a_busy_node_never_makes_it_grow():
     """Ours use little because neighbours have the CPUs; that looks like waiting for a disk but for the run queue."""
     bench = Bench(periods=None, throttled=None, queued=0.0)
     for _ in range(50):
-        decision = bench.step(cpu=0.2, queued=0.9, ended=2)
+        decision = bench.step(cpu=0.2, queued=7.0, ended=2)
         assert decision.size == 8
         assert "node is busy" in decision.reason
 

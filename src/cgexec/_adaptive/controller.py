@@ -26,6 +26,7 @@ from cgexec._adaptive.reasons import (
     THROTTLED,
     aim,
     facts,
+    wanted,
     why_not_more,
     why_not_pressed,
 )
@@ -220,7 +221,7 @@ class Controller:
         if self._up.holds(sample.time, view.load, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
         lone, demand = self._lone(sample), max(view.demand, 1e-9)
-        step = min(aim(view) / max(view.load, 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
+        step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
         larger = max(size + 1, math.floor(size * step))
         if self._pace.seen is None:
             larger = min(larger, self._without_evidence(sample, lone / demand))

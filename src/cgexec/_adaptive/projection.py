@@ -6,7 +6,7 @@ import math
 
 from cgexec._adaptive.controller import QUICK_S, SLOW_S
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.reasons import FULL, facts, why_not_more, why_not_pressed
+from cgexec._adaptive.reasons import FULL, facts, wanted, why_not_more, why_not_pressed
 from cgexec._adaptive.samples import Sample, View, between
 
 __all__ = ["Projection"]
@@ -49,5 +49,5 @@ class Projection:
         blocked = why_not_more(view)
         if blocked is not None:
             return min(self.size, self._start), blocked
-        times = min(_FURTHEST, FULL / max(view.load, 1e-9))
+        times = min(_FURTHEST, FULL / max(wanted(view), 1e-9))
         return max(self.size, math.floor(self._actual * times)), "tasks wait, and CPU is left"

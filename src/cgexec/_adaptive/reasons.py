@@ -4,7 +4,18 @@ import math
 
 from cgexec._adaptive.samples import Sample, View
 
-__all__ = ["FREE", "FULL", "NEARLY", "SOME_THROTTLED", "THROTTLED", "aim", "facts", "why_not_more", "why_not_pressed"]
+__all__ = [
+    "FREE",
+    "FULL",
+    "NEARLY",
+    "SOME_THROTTLED",
+    "THROTTLED",
+    "aim",
+    "facts",
+    "wanted",
+    "why_not_more",
+    "why_not_pressed",
+]
 
 # Loads are shares of the CPUs that may be used. Chosen with bench/simulate.py and bench/oracle.py.
 # CPUs count as used up from FULL on. From NEARLY on nothing grows, or it would go up and down.
@@ -16,8 +27,6 @@ FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
 # there is nothing to be had from a larger size.
 THROTTLED, SOME_THROTTLED = 0.5, 0.1
-# Neighbours are at work if threads are ready for so many times as long as our own load explains, or longer.
-BUSY_NODE = 1.1
 
 
 def aim(view: View) -> float:
@@ -32,6 +41,19 @@ def aim(view: View) -> float:
     return min(FULL, calm) if calm >= LEAST_CALM else FULL
 
 
+def wanted(view: View) -> float:
+    """
+    Return what the load would be without neighbours: with the waiting for CPUs that our own load does not explain.
+
+    Threads that are ready at the same time wait for one another, too: by the queueing formula (M/M/1) load / (1 - load)
+    times what they use. What waits while the quota has run out waits for no neighbour.
+    """
+    if view.throttled or view.load >= NEARLY or not view.cpu:
+        return view.load
+    queued = max(0.0, (view.queued or 0.0) - view.cpu * view.load / (1 - view.load))
+    return view.load * (view.cpu + queued) / view.cpu
+
+
 def why_not_more(view: View) -> str | None:
     """Return why a larger size would bring nothing, None if it may."""
     if view.load >= aim(view) - FULL + NEARLY:
@@ -42,10 +64,7 @@ def why_not_more(view: View) -> str | None:
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
     if throttled > THROTTLED:
         return "the quota runs out in most periods, by others or in bursts"
-    # What waits while the quota has run out waits for no neighbour. Threads that are ready at the same time wait for
-    # one another, too, by the queueing formula (M/M/1) for 1 / (1 - load) times what they use.
-    ready = view.demand * view.load / view.cpu if view.cpu else 0.0
-    if not throttled and ready >= FREE and ready * (1 - view.load) > BUSY_NODE * view.load:
+    if wanted(view) >= aim(view) - FULL + NEARLY:
         return "the node is busy: tasks wait for CPUs that neighbours use"
     return None
 
