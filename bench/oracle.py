@@ -9,6 +9,7 @@ turns, so that a busy machine slows all.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,7 @@ def main() -> int:
     if not os.environ.get("CGEXEC_LAB"):
         print("CGEXEC_LAB is not set: it names the folder of the laboratory, whose v1 makes cgroups", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was measured is written
     records: list[dict[str, Any]] = []
     if told.json and told.json.exists():
         records = json.loads(told.json.read_text())
