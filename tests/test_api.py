@@ -12,6 +12,7 @@ import cgexec
 PUBLIC = [
     "Leftovers",
     "Limits",
+    "Profile",
     "QueueFull",
     "Recommendation",
     "Stats",

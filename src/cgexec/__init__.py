@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cgexec._adaptive.profile import Profile
     from cgexec._errors import QueueFull
     from cgexec._executor import ThreadPoolExecutor
     from cgexec._leftovers import Leftovers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Leftovers",
     "Limits",
+    "Profile",
     "QueueFull",
     "Recommendation",
     "Stats",
@@ -52,6 +54,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Leftovers": "cgexec._leftovers",
     "Limits": "cgexec._limits",
+    "Profile": "cgexec._adaptive.profile",
     "QueueFull": "cgexec._errors",
     "Recommendation": "cgexec._recommend",
     "Stats": "cgexec._pool.look",

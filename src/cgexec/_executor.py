@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from cgexec import _off
+from cgexec._adaptive.profile import Profile
 from cgexec._leftovers import Leftovers
 from cgexec._limits import Limits
 from cgexec._options import Options
@@ -45,8 +46,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
     by any thread; only those that say so block.
 
     Args:
-        max_workers: how many tasks run at once. None: `cgexec.recommend` says. CGEXEC_MAX_WORKERS is the default,
-            CGEXEC_FORCE_MAX_WORKERS beats both.
+        max_workers: how many tasks run at once. None: `cgexec.recommend` says where it starts. CGEXEC_MAX_WORKERS is
+            the default, CGEXEC_FORCE_MAX_WORKERS beats both.
         thread_name_prefix: what the threads are called, with a number behind it. Default: *name*.
         initializer: called with *initargs* in each thread when it starts; if it raises, the pool is broken.
         initargs: see *initializer*.
@@ -61,9 +62,14 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         submit_timeout: seconds that ``"block"`` waits before it raises `QueueFull`; None is without end.
         max_wait: refuse (`QueueFull`, reason ``"wait"``) what would wait longer than so many seconds for a worker, at
             the rate at which tasks have been ending. None: no such limit.
-        min_workers: idle threads that stay. Default: what the requests cover, at least 1.
-        idle_timeout: seconds after which an idle thread ends; None is never. Default: 60 with ``max_workers=None``,
-            never with a number.
+        adaptive: whether the size follows the load: up while tasks wait and CPU is left, down when the quota runs out,
+            never on idle; between `min_workers` and what memory and the limit on tasks allow, or *max_workers*.
+            Default: exactly if *max_workers* is None; it starts at the recommended number either way. False keeps that
+            number. See docs/explanation/adaptive-size.md.
+        min_workers: the least size that follows the load, and the idle threads that stay. Default: what the requests
+            cover, at least 1.
+        idle_timeout: seconds after which an idle thread ends; None is never. Default: 60, never if the size is a fixed
+            number that was given.
         memory_guard: hold tasks back while memory does not suffice for them, by the container's limit and what is in
             use: `memory_per_task` or ``options(memory=)`` each, else what is learned of their function. The last task
             is never shut out. Without a limit nothing is held. See docs/explanation/memory.md.
@@ -100,6 +106,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         when_full: WhenFull = "block",
         submit_timeout: float | None = None,
         max_wait: float | None = None,
+        adaptive: bool | None = None,
         min_workers: int | None = None,
         idle_timeout: float | EllipsisType | None = ...,
         memory_guard: bool = True,
@@ -139,6 +146,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             when_full=when_full,
             submit_timeout=submit_timeout,
             max_wait=max_wait,
+            adaptive=adaptive,
             min_workers=min_workers,
             idle_timeout=idle_timeout,
             copy_context=copy_context,
@@ -313,6 +321,14 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """Return the pool's numbers at this instant. Takes microseconds, and some more for each worker."""
         return _off.stats(self, self._name) if self._pool is None else self._pool.stats()
 
+    def profile(self) -> Profile:
+        """
+        Return what was learned about the tasks: ``cgexec.recommend(**pool.profile().as_kwargs())`` closes the circle.
+
+        With a fixed size nobody looks by time, so the I/O ratio comes from the totals and is an upper bound.
+        """
+        return Profile() if self._pool is None else self._pool.profile()
+
     def explain(self) -> str:
         """Return in a few lines why the pool has the size it has, and what it is doing."""
         return _off.explain(self, self._name) if self._pool is None else self._pool.explain()
@@ -333,8 +349,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         Change how many tasks may run at once. Does not block; running tasks are left to end, surplus threads then
         leave.
 
-        A default *queue_size* follows. Nothing happens with CGEXEC_MODE=off or CGEXEC_FORCE_MAX_WORKERS, but for a line
-        in the log; with CGEXEC_MODE=observe only what `stats` says would be changes.
+        As if it had been said when the pool was made: the size is fixed from now on, or with ``adaptive=True`` the
+        most. A default *queue_size* follows. Nothing happens with CGEXEC_MODE=off or CGEXEC_FORCE_MAX_WORKERS, but for
+        a line in the log; with CGEXEC_MODE=observe only what `stats` says would be changes.
         """
         limit = check_workers("max_workers", max_workers)
         if self._pool is None:

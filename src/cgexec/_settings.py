@@ -7,6 +7,7 @@ from fractions import Fraction
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_args
 
+from cgexec._adaptive.bounds import Range, bounds
 from cgexec._environ import NOT_TOLD, told_mode, told_workers
 from cgexec._memory.fuse import why_no_fuse
 from cgexec._recommend import Recommendation, gil_enabled, recommend
@@ -52,6 +53,7 @@ class Size(NamedTuple):
     why: str
     recommendation: Recommendation | None = None
     forced: bool = False  # by whoever runs the service: no argument and no call changes it
+    range: Range | None = None  # None: the number is fixed
 
 
 class Care(NamedTuple):
@@ -90,6 +92,7 @@ class Settings(NamedTuple):
     copy_context: bool
     would: int | None  # the limit that would hold if the pool did more than observe
     care: Care
+    adaptive: bool | None  # as it was said
 
 
 def settings(
@@ -100,6 +103,7 @@ def settings(
     when_full: WhenFull,
     submit_timeout: float | None,
     max_wait: float | None,
+    adaptive: bool | None,
     min_workers: int | None,
     idle_timeout: float | EllipsisType | None,  # Ellipsis: not given
     copy_context: bool | None,
@@ -116,7 +120,9 @@ def settings(
         ValueError: an argument or a ``CGEXEC_*`` variable is out of range, or two contradict each other.
     """
     mode = told_mode(environ)
-    size = _size(max_workers, told, environ)
+    if min_workers is not None:
+        min_workers = check_workers("min_workers", min_workers)
+    size = _size(max_workers, adaptive, min_workers, told, environ)
     if when_full not in get_args(WhenFull):
         raise ValueError(f"when_full={when_full!r}: expected one of {', '.join(map(repr, get_args(WhenFull)))}")
     submit_timeout = check_seconds("submit_timeout", submit_timeout, least=0)
@@ -128,13 +134,15 @@ def settings(
         )
     least = size.recommendation.min_workers if size.recommendation is not None else 1
     if min_workers is not None:
-        least = check_workers("min_workers", min_workers)
+        least = min_workers
         if least > size.limit and not size.forced:
             raise ValueError(f"min_workers={least} is more than the {size.limit} workers of the pool ({size.why})")
     places = default_places(size.limit) if queue_size is None else _places(queue_size)
     if isinstance(idle_timeout, EllipsisType):
-        idle_timeout = None if max_workers is not None else IDLE_SECONDS
-    enforced = size if mode == "enforce" or size.forced else Size(max_workers or stock_workers, f"CGEXEC_MODE={mode}")
+        idle_timeout = None if max_workers is not None and size.range is None else IDLE_SECONDS
+    enforced = size
+    if mode != "enforce" and not size.forced:
+        enforced = Size(max_workers or stock_workers, f"CGEXEC_MODE={mode}", range=size.range)
     return Settings(
         mode=mode,
         size=enforced._replace(recommendation=size.recommendation),
@@ -146,6 +154,7 @@ def settings(
         copy_context=bool(copy_context),
         would=size.limit if mode == "observe" else None,
         care=_care(memory_guard, memory_fuse, on_memory_error, told, mode, environ),
+        adaptive=adaptive,
     )
 
 
@@ -184,8 +193,18 @@ def _workload(told: Mapping[str, Any], environ: Mapping[str, str]) -> Workload:
     return workload(**without_facts, gil=gil_enabled(), environ=environ)
 
 
-def _size(max_workers: int | None, told: Mapping[str, Any], environ: Mapping[str, str]) -> Size:
+def _size(
+    max_workers: int | None,
+    adaptive: bool | None,
+    min_workers: int | None,
+    told: Mapping[str, Any],
+    environ: Mapping[str, str],
+) -> Size:
     """Return the size a pool would have if nobody had switched the library off."""
+    if adaptive not in (None, True, False):
+        raise ValueError(
+            f"adaptive={adaptive!r}: expected True, False, or None (it follows the load if max_workers is None)"
+        )
     if max_workers is not None:
         max_workers = check_workers("max_workers", max_workers)
     forced = told_workers(environ, "CGEXEC_FORCE_MAX_WORKERS")
@@ -194,12 +213,21 @@ def _size(max_workers: int | None, told: Mapping[str, Any], environ: Mapping[str
     _workload(told, environ)
     if forced is not None:
         return Size(forced, f"CGEXEC_FORCE_MAX_WORKERS={forced}", forced=True)
-    if max_workers is not None:
-        return Size(max_workers, f"max_workers={max_workers}")
-    if default is not None:
-        return Size(default, f"CGEXEC_MAX_WORKERS={default}")
+    most, why = max_workers, f"max_workers={max_workers}"
+    if most is None and default is not None:
+        most, why = default, f"CGEXEC_MAX_WORKERS={default}"
+    if most is not None and not adaptive:
+        return Size(most, why)
     answer = recommend(**told)
-    return Size(answer.max_workers, "cgexec.recommend()", answer)
+    if adaptive is False:
+        return Size(answer.max_workers, "cgexec.recommend()", answer)
+    if most is not None and min_workers is not None and min_workers > most:
+        raise ValueError(f"min_workers={min_workers} is more than the {most} workers of the pool ({why})")
+    range_ = Range(told, min_workers, most, answer)
+    floor, ceiling, _ = bounds(range_, answer)
+    start = max(floor, min(answer.max_workers, ceiling))
+    within = "" if start == answer.max_workers else f", kept between {floor} and {ceiling}"
+    return Size(start, f"cgexec.recommend(){within}", answer, range=range_)
 
 
 def default_places(limit: int) -> int:

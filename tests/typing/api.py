@@ -39,6 +39,9 @@ def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(pool.options(memory="1Gi", retry_on_memory_error=True).submit(double, 3), Future[str])
     assert_type(pool.options(queue_timeout=5).submit(double, 3), Future[str])
     assert_type(pool.stats(), cgexec.Stats)
+    assert_type(pool.stats().ceiling, int | None)
+    assert_type(pool.profile(), cgexec.Profile)
+    assert_type(pool.profile().io_ratio, float | None)
     assert_type(pool.stats().rejected, Mapping[str, int])
     assert_type(pool.drain(5), cgexec.Leftovers)
     assert_type(cgexec.cancel(pool.submit(double, 3)), bool)
@@ -48,6 +51,7 @@ def use_the_pool(pool: cgexec.ThreadPoolExecutor) -> None:
     cgexec.ThreadPoolExecutor(on_memory_error="ignore")  # type: ignore[arg-type]  # "raise" or "retry"
     with cgexec.unfused() as nothing:
         assert_type(nothing, None)
+    cgexec.ThreadPoolExecutor(50, adaptive=True, min_workers=20)
     cgexec.ThreadPoolExecutor(when_full="wait")  # type: ignore[arg-type]  # one of five policies
 
 

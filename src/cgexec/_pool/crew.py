@@ -20,7 +20,7 @@ from cgexec._memory.fuse import fuse
 from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
-from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Verdict, Worker
 from cgexec._pool.serving import work
 from cgexec._pool.task import Task
 from cgexec._settings import Care
@@ -84,6 +84,7 @@ class Crew:
         self.idle_timeout = idle_timeout
         self.watch: Watching = _NOBODY  # who looks at memory for it
         self.care = Care()
+        self.sleeper: Sleeper | None = None  # who sizes it by the load
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = initargs
@@ -177,6 +178,12 @@ class Crew:
         """Look after a task that starts, if it should not run for long."""
         if task.extra is not None and task.extra.run_timeout is not None:
             self.look_after(task.extra.run_timeout)
+
+    def rouse(self) -> None:
+        """Have the pool looked at, as there is work. Called when a worker wakes or starts, and now and then."""
+        sleeper = self.sleeper
+        if sleeper is not None and sleeper.asleep:
+            sleeper.wake()
 
     def tick(self, now: float) -> float | None:
         """Do what is due by time; return when to come again, None if nothing is expected."""

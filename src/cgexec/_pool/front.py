@@ -11,9 +11,12 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
+from cgexec._adaptive.bounds import bounds
+from cgexec._adaptive.profile import Profile, of_totals
 from cgexec._explain import term_lines
 from cgexec._leftovers import Leftovers
 from cgexec._pool import awaiting, draining, endings, sizes, ticker
+from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.door import Door
@@ -24,6 +27,7 @@ from cgexec._pool.roster import enlist
 from cgexec._pool.task import Extra, Task
 from cgexec._pool.watch import watch
 from cgexec._quantity import format_bytes
+from cgexec._recommend import gil_enabled
 from cgexec._settings import Settings, default_places
 
 __all__ = ["Pool", "join"]
@@ -35,7 +39,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 class Pool:
     """
     What an executor consists of, and holds nothing of it, so that the executor can be collected. Thread-safe: *kept* is
-    replaced as a whole, everything else is set once.
+    replaced as a whole, *adapter* goes when a number is said, everything else is set once.
     """
 
     def __init__(
@@ -57,6 +61,14 @@ class Pool:
             self.state.retry, self.state.guarded = kept.care.retry, True
             self.crew.care, self.crew.watch = kept.care, watch()
             watch().add(self.crew)
+        self.adapter: Adapter | None = None
+        self._said = limit  # the number that fixed the size
+        range_ = kept.size.range
+        if range_ is not None:
+            start = bounds(range_, range_.first)
+            size, observe = (limit, False) if kept.would is None else (kept.would, True)
+            self.adapter = Adapter(self.state, range_, start, size, self._follow, gil=gil_enabled(), observe=observe)
+            self.crew.sleeper = self.adapter
         enlist(self)
         if os.environ.get("CGEXEC_STATS_SOCKET"):
             from cgexec._pool.served import serve_if_asked
@@ -154,6 +166,8 @@ class Pool:
             numbers.update(watch().view())
         answer = self.kept.size.recommendation
         numbers["bound_by"] = None if answer is None else answer.bound_by
+        if self.adapter is not None:
+            numbers.update(self.adapter.numbers())
         return Stats(self.name, self.kept.mode, longest_running_function=function, would=would, **numbers)
 
     def explain(self) -> str:
@@ -172,6 +186,8 @@ class Pool:
             lines.append(f"  memory: {used} of {most} in use{held}")
         if change is not None:
             lines.append(f"  last change: {change.old} -> {change.new}, {change.why}, {change.seconds_ago:.3g} s ago")
+        if self.adapter is not None:
+            lines += self.adapter.lines(monotonic())
         if kept.would is not None:
             lines.append(
                 f"  CGEXEC_MODE=observe: enforced it would have {kept.would} workers and {kept.places:g} places"
@@ -182,20 +198,50 @@ class Pool:
             lines += ["  terms (the least binds):", *(f"    {line}" for line in term_lines(*what))]
         return "\n".join(lines)
 
+    def profile(self) -> Profile:
+        """Return what was learned about the tasks."""
+        learned = watch().view().get("footprints", {}) if self.kept.care.guard else {}
+        footprints = {name: (each.bytes, each.samples) for name, each in learned.items()}
+        if self.adapter is not None:
+            return self.adapter.profile(footprints)
+        seen = self.stats()
+        return of_totals(seen.cpu_seconds, seen.task_seconds, seen.completed + seen.failed, footprints)
+
     # -- changing and ending ----------------------------------------------------------------------------------------
 
     def resize(self, limit: int) -> None:
-        """Have another number of workers, or say so where only observed."""
+        """
+        Have another number of workers, or say so where only observed. As if it had been said when the pool was made: it
+        is fixed from now on, or with ``adaptive=True`` the most.
+        """
         why = f"resize({limit})"
         if self.kept.size.forced:
             _LOGGER.info(
                 "[resize-ignored] pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why
             )
             return
+        if self.adapter is not None and self.kept.adaptive:
+            limit = self.adapter.limit_to(limit)
+        else:
+            self._said, self.adapter, self.crew.sleeper = limit, None, None
         if self.kept.would is not None:
             self.kept = self.kept._replace(would=limit)
             limit = self.state.limit
         self._resize(limit, _places(self.kept, limit), why)
+
+    def _is_fixed(self) -> bool:
+        return self.adapter is None
+
+    def _follow(self, limit: int, why: str) -> None:
+        """Have the size that follows the load."""
+        if self._is_fixed():
+            return
+        if self.kept.would is not None:
+            self.kept = self.kept._replace(would=limit)
+            limit = self.state.limit
+        self._resize(limit, _places(self.kept, limit), why)
+        if self._is_fixed():  # a number was said meanwhile, and may have come before this one
+            self._resize(self._said, _places(self.kept, self._said), f"resize({self._said})")
 
     def _resize(self, limit: int, places: float, why: str) -> None:
         try:

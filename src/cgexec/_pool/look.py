@@ -57,6 +57,11 @@ class Stats:
         cpu_seconds: CPU time of the workers, all together. Sampled: what a running task used since it started, or in
             the last tenth of a second, may be missing.
         last_change: the last change of the size, and why.
+        adaptive: whether the size follows the load, between `min_workers` and `ceiling`.
+        min_workers: the least it may have, memory's gate excepted; None where the size is fixed, as the next two.
+        ceiling: the most it may have by memory, tasks, cap and what was said.
+        size_reason: why it has the size it has, as decided last.
+        throttled: the share of the quota's periods in which it ran out, at the last look; None without a quota too.
         held_for: how long what waits has been held back by memory; None if it is not.
         held_seconds: how long that was so, all together, as far as it was looked at.
         healthy: False while tasks have been held back for more than a minute: something keeps the memory that they
@@ -106,6 +111,11 @@ class Stats:
     task_seconds: float = 0.0
     cpu_seconds: float = 0.0
     last_change: SizeChange | None = None
+    adaptive: bool = False
+    min_workers: int | None = None
+    ceiling: int | None = None
+    size_reason: str | None = None
+    throttled: float | None = None
     held_for: float | None = None
     held_seconds: float = 0.0
     healthy: bool = True

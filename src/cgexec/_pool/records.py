@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from enum import Enum
 from threading import Lock, Thread
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cgexec._pool.task import AGAIN, CANCELLED, COMPLETED, STARVED, Task
 
-__all__ = ["Change", "Chore", "Closed", "Closing", "Tally", "Ticket", "Verdict", "Worker"]
+__all__ = ["Change", "Chore", "Closed", "Closing", "Sleeper", "Tally", "Ticket", "Verdict", "Worker"]
 
 # Something to do once the lock is free: end a future, wake a thread.
 Chore = Callable[[], object]
@@ -40,6 +40,15 @@ class Change(NamedTuple):
     new: int
     why: str
     when: float
+
+
+class Sleeper(Protocol):
+    """Who looks at a pool by time while it has work, and sleeps while it has none."""
+
+    asleep: bool
+
+    def wake(self) -> None:
+        """Begin to look."""
 
 
 class Ticket:

@@ -62,6 +62,7 @@ def _serve(crew: "Crew", worker: Worker) -> None:
         if now >= cpu_due:
             cpu_due = now + _CPU_EVERY
             worker.cpu_seconds = thread_time()
+            crew.rouse()
         if now >= watch.due:
             watch.look(worker)
         try:
@@ -85,6 +86,7 @@ def _serve(crew: "Crew", worker: Worker) -> None:
                 wait()
             elif not crew.park(worker):
                 return
+            crew.rouse()
             if not worker.handed or worker.task is None:
                 continue
             worker.handed = False

@@ -1,0 +1,70 @@
+"""Between which sizes a pool may move, worked out again while it runs. Pure but for `derive`, which reads limits."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cgexec._recommend import Recommendation, recommend
+from cgexec._sizing import STACK
+from cgexec._usage import Usage
+
+__all__ = ["Bounds", "Range", "bounds", "derive", "without_own"]
+
+
+class Range(NamedTuple):
+    """
+    What was said about the sizes a pool may have.
+
+    Attributes:
+        told: the arguments of `recommend`.
+        least, most: given bounds; None is whatever the limits say.
+        first: the recommendation the pool began with.
+    """
+
+    told: Mapping[str, Any]
+    least: int | None
+    most: int | None
+    first: Recommendation
+
+
+class Bounds(NamedTuple):
+    """The sizes that are possible now, and the CPUs of this process."""
+
+    floor: int
+    ceiling: int
+    cpus: float
+
+
+def bounds(range_: Range, answer: Recommendation) -> Bounds:
+    """Return what holds by the limits and by what was said. A given least beats the ceiling: somebody insists."""
+    ceiling = answer.ceiling if range_.most is None else min(answer.ceiling, range_.most)
+    floor = min(answer.min_workers, ceiling) if range_.least is None else range_.least
+    return Bounds(floor, max(floor, ceiling), answer.limits.cpus / answer.workload.processes)
+
+
+def derive(range_: Range, workers: int) -> Bounds:
+    """Return what holds now, with *workers* threads started. Takes less than a millisecond."""
+    told = dict(range_.told)
+    if told.get("usage") is None:
+        answer = recommend(**told)
+        told |= {"limits": answer.limits, "usage": without_own(answer.usage, range_.first.usage, workers)}
+    return bounds(range_, recommend(**told))
+
+
+def without_own(usage: Usage, before: Usage, workers: int) -> Usage:
+    """
+    Return the usage without what the pool's own tasks and threads use, as it stood *before* there was any.
+
+    Counted, they would lower the ceiling as the pool grows, and raise it as it shrinks: up and down for ever.
+    """
+    own = max(0, (usage.process_bytes or 0) - (before.process_bytes or 0))
+    return dataclasses.replace(
+        usage,
+        process_bytes=None if usage.process_bytes is None else usage.process_bytes - own,
+        headroom_bytes=usage.headroom_bytes + own,
+        process_address_space=None
+        if usage.process_address_space is None
+        else max(0, usage.process_address_space - workers * STACK),
+        pids=None if usage.pids is None else max(0, usage.pids - workers),
+        pids_headroom=None if usage.pids_headroom is None else usage.pids_headroom + workers,
+    )

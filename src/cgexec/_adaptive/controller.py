@@ -1,0 +1,305 @@
+"""
+The size that follows the load: a controller that is handed samples and a clock, and answers with a size and a reason.
+
+What it does, and whose idea it is:
+
+- It grows only while tasks wait, no worker is idle, memory holds nothing back and CPUs are left (the app-limited guard
+  of Netflix' concurrency-limits; MongoDB asks whether the tickets ran out). While the CPUs are mostly unused tasks
+  wait for something else, so it doubles at once; then by what the use of the CPUs leaves room for.
+- A larger size that does not make tasks end faster is taken back (MongoDB's probing, .NET's hill climbing). It is the
+  one test that sees through the interpreter lock, a slow database and a busy disk alike.
+- With the CPUs used up, a smaller size that uses them as well is kept. Threads beyond that only have the quota run out
+  early in each period, and the whole container sleeps for the rest of it.
+- What failed is tried again ever more seldom. Neither latency nor exceptions are signals: tasks are not alike.
+"""
+
+import math
+from typing import NamedTuple
+
+from cgexec._adaptive.decisions import Decision, Ring
+from cgexec._adaptive.pace import Backoff, Pace
+from cgexec._adaptive.reasons import (
+    FREE,
+    FULL,
+    NEARLY,
+    SOME_THROTTLED,
+    THROTTLED,
+    aim,
+    facts,
+    wanted,
+    why_not_more,
+    why_not_pressed,
+)
+from cgexec._adaptive.samples import Sample, View, between
+
+__all__ = ["QUICK_S", "SLOW_S", "Controller"]
+
+# Times in seconds. Chosen with bench/simulate.py and bench/oracle.py.
+FIRST_S = 0.05
+QUICK_S, SLOW_S = 0.1, 0.5
+# A step is worth it if it brings this part of what it would bring if tasks did nothing but wait.
+WORTH = 0.25
+# Smaller steps than this do not show in the tasks that end, which come too unevenly. CPU time does, with the waiting
+# for it: where there is enough of that to measure, neighbours that come and go do not disturb it either.
+CLEAR = 1.3
+# A smaller size is as good if it uses this much of the CPU time.
+AS_GOOD = 0.95
+# A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
+MOST_STEP = 4.0
+# With no task ended at the new size, it grows to so many times the size it began with, or by one step from the last
+# that was seen to work; after that by a quarter a second.
+BLIND = 8
+BLIND_STEP, BLIND_S = 1.25, 1.0
+# Of many small tasks' workers this part is enough, if with more the quota runs out.
+CALMER = 0.8
+# What the CPUs need is believed for so long without trying.
+REMEMBERED_S = 3.0
+# A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
+PATIENCE_S, EVIDENCE_S = 5.0, 30.0
+
+
+class _Proven(NamedTuple):
+    """A size and how it did."""
+
+    size: int
+    rate: float
+    demand: float
+
+
+class _Descent(NamedTuple):
+    """A smaller size on trial; *base* is the first sample at which no surplus task ran any more."""
+
+    old: int
+    cpu: float
+    demand: float
+    base: Sample | None = None
+
+
+class Controller:
+    """
+    Decides. Not thread-safe, and pure: the clock is in the samples.
+
+    *size* is what it decided last, *interval* the seconds after which it wants the next sample, *ring* the last
+    decisions. With *gil* threads share an interpreter lock, so that one CPU may be all there is to have.
+    """
+
+    def __init__(self, size: int, *, gil: bool) -> None:
+        self.size = size
+        self.interval = FIRST_S
+        self.ring = Ring()
+        self.plateau = False  # the last larger size brought nothing, though CPU was left: the interpreter lock
+        self._gil = gil
+        self._since: Sample | None = None
+        self._changed: float | None = None
+        self._mean: float | None = None
+        self._pace = Pace(0.0, None)
+        self._proven: _Proven | None = None
+        self._descent: _Descent | None = None
+        self._start = size
+        self._plateau_cpu = 0.0
+        self._was_full = False
+        # How many workers the CPUs need by the last look at which some CPU was left, and its time.
+        self._needed: tuple[float, float] | None = None
+        self._up, self._down, self._calm = Backoff(2.0, 30.0), Backoff(5.0, 240.0), Backoff(0.4, 60.0)
+
+    def step(self, sample: Sample) -> Decision | None:
+        """Take in a sample and return what follows from it; None if it comes too soon after the one before."""
+        old = self._since
+        if old is None:
+            self._since = sample
+            self._changed = sample.time
+            return None
+        outside = not sample.floor <= self.size <= sample.ceiling
+        if sample.time - old.time < 0.8 * min(self.interval, QUICK_S) and not outside:
+            return None
+        view = between(old, sample)
+        self._since = sample
+        self._mean = view.mean or self._mean
+        pressed = self._is_pressed(sample)
+        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lone(sample))
+        if self._proven is not None and view.demand < 0.5 * self._proven.demand:
+            self._proven = None  # that was other work
+        size, reason = self._decide(sample, view, old, pressed=pressed)
+        least = 1 if sample.shut else sample.floor
+        size = max(least, min(size, sample.ceiling))
+        decision = self.ring.add(sample.time, self.size, size, reason, facts(view, sample))
+        self._adopt(sample.time, size)
+        return decision
+
+    def _adopt(self, now: float, size: int) -> None:
+        if size != self.size:
+            self.size, self._changed = size, now
+            self._pace = Pace(now, self._mean)
+            self.interval = QUICK_S
+        elif self._descent is not None:
+            self.interval = FIRST_S if self._descent.base is None else QUICK_S
+        elif self._pace.seen is None:  # look quickly for as long as it may soon be known
+            self.interval = min(SLOW_S, max(QUICK_S, 0.1 * (now - (self._changed or now))))
+        else:
+            self.interval = min(SLOW_S, max(QUICK_S, self.interval * 1.25))
+
+    def _is_pressed(self, sample: Sample) -> bool:
+        return sample.waiting > 0 and sample.idle == 0 and sample.running >= NEARLY * self.size and not sample.held
+
+    # -- the order of the questions ---------------------------------------------------------------------------------
+
+    def _decide(self, sample: Sample, view: View, old: Sample, *, pressed: bool) -> tuple[int, str]:
+        ordered = self._by_order(sample, view, old)
+        if ordered is not None:
+            self._descent = self._proven = None  # measured under other conditions
+            self._up.reset()
+            self._down.reset()
+            return ordered
+        full = self._is_full(view)
+        if view.cpu < 0.7 * self._plateau_cpu:
+            self.plateau = False
+        if self._descent is not None:
+            return self._judge_smaller(self._descent, sample, pressed=pressed)
+        less = self._calm_down(sample, view)
+        if less is None and not pressed:
+            return self.size, why_not_pressed(sample)
+        less = less or self._try_smaller(sample, view, full=full)
+        if less is not None:
+            return less
+        reason = why_not_more(view)
+        if reason is not None:
+            return self.size, reason
+        if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
+            self._needed = self.size / view.load, sample.time
+        return self._judge_larger(sample) or self._grow(sample, view)
+
+    def _by_order(self, sample: Sample, view: View, old: Sample) -> tuple[int, str] | None:
+        """Return what limits and memory command, whatever is on trial."""
+        size = self.size
+        if size > sample.ceiling:
+            return sample.ceiling, "the ceiling fell"
+        if sample.shut:
+            return max(1, min(size, sample.running, math.floor(0.7 * size))), "the memory gate is closed"
+        if size < sample.floor:
+            return sample.floor, "the least allowed"
+        if sample.cpus < old.cpus and view.load > NEARLY:
+            return math.ceil(size * sample.cpus / old.cpus), "the CPU limit fell"
+        return None
+
+    def _is_full(self, view: View) -> bool:
+        """Return whether the CPUs are used up by us: twice in a row, as one short look may meet a burst."""
+        throttled = view.throttled or 0.0
+        full = view.load >= FULL or (throttled >= THROTTLED and view.load >= 0.8)
+        was, self._was_full = self._was_full, full
+        return full and (was or view.seconds >= 2 * QUICK_S)
+
+    # -- up ---------------------------------------------------------------------------------------------------------
+
+    def _judge_larger(self, sample: Sample) -> tuple[int, str] | None:
+        """Take a larger size back that brought too little; None if it is worth it, or nothing can be said yet."""
+        seen, proven = self._pace.seen, self._proven
+        if seen is None:
+            return None
+        self._proven = _Proven(self.size, seen.rate, seen.demand)
+        if proven is None or self.size <= proven.size:
+            return None
+        hoped = self.size / proven.size
+        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._lone(sample)):
+            gain = seen.demand / proven.demand
+        else:
+            gain = seen.rate / proven.rate if proven.rate else hoped
+        if gain >= 1 + WORTH * (hoped - 1):
+            return None
+        self._up.fail(sample.time, seen.load, sample.cpus)
+        # Where there is no more than one CPU to be had, the lock cannot be told from it.
+        lone = self._lone(sample)
+        self.plateau, self._plateau_cpu = seen.demand >= 0.75 * lone and sample.cpus >= 1.3 * lone, seen.cpu
+        self._proven = None
+        back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
+        why = ": the interpreter lock" if self.plateau else ""
+        return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did{why}"
+
+    def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
+        size = self.size
+        if size >= sample.ceiling:
+            return size, "at the ceiling"
+        if self._up.holds(sample.time, view.load, sample.cpus):
+            return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
+        lone, demand = self._lone(sample), max(view.demand, 1e-9)
+        step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
+        larger = max(size + 1, math.floor(size * step))
+        if self._pace.seen is None:
+            larger = min(larger, self._without_evidence(sample, lone / demand))
+        if larger <= size:
+            return size, "too few tasks have ended at this size to tell"
+        return larger, "tasks wait, and CPU is left"
+
+    def _without_evidence(self, sample: Sample, room: float) -> int:
+        """
+        Return how large it may be though it is not known yet how fast tasks end at the present size.
+
+        *room* is how many times the CPU time that is asked for would use up what there is for certain. Up to that much
+        the interpreter lock cannot be what tasks wait for, however much of what they do is under it.
+        """
+        size, waited = self.size, sample.time - (self._changed or 0.0)
+        known = max(BLIND * self._start, round(MOST_STEP * self._proven.size) if self._proven else 0)
+        if size < known and room * FULL > 1:
+            return min(known, math.floor(size * room * FULL))
+        if self._pace.begun:
+            return size if waited < EVIDENCE_S else sample.ceiling
+        if room * FREE > 1:  # tasks take long, and mostly wait
+            return size if waited < BLIND_S else math.ceil(size * BLIND_STEP)
+        return size if waited < PATIENCE_S else sample.ceiling
+
+    def _lone(self, sample: Sample) -> float:
+        """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""
+        return min(sample.cpus, 1.0) if self._gil else sample.cpus
+
+    # -- down -------------------------------------------------------------------------------------------------------
+
+    def _calm_down(self, sample: Sample, view: View) -> tuple[int, str] | None:
+        """Give up a few workers of many, where that keeps the quota from running out."""
+        goal = aim(view)
+        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE
+        if goal >= FULL or not crowded or self._calm.holds(sample.time, view.load, sample.cpus):
+            return None
+        self._calm.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
+        return math.floor(self.size * min(CALMER, goal / view.load)), "the quota runs out now and then"
+
+    def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
+        """Have fewer do the same, where all the CPU time there is is used; None where it is not."""
+        if not full:
+            return None
+        size, why = self.size, "the CPUs are used up"
+        if size <= sample.floor:
+            return size, f"{why}; at the least allowed"
+        queued = view.demand - view.cpu > THROTTLED * sample.cpus
+        if not (queued or (view.throttled or 0.0) > SOME_THROTTLED):
+            return size, why
+        if self._down.holds(sample.time, view.load, sample.cpus):
+            return size, f"{why}, and fewer did less"
+        smaller = max(sample.floor, size // 2)
+        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S:
+            smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
+            if smaller >= size:
+                return size, f"{why}, and fewer would do less"
+        self._descent = _Descent(size, view.cpu, view.demand)
+        return smaller, f"{why}; do fewer do as much?"
+
+    def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
+        size = self.size
+        if trial.base is None:
+            if sample.running <= size:
+                self._descent = trial._replace(base=sample)
+            return size, "waiting for surplus tasks to end"
+        if not pressed:
+            self._descent = None
+            return size, why_not_pressed(sample)
+        view = between(trial.base, sample)
+        if view.seconds < 2 * QUICK_S:
+            return size, "too early to tell what fewer do"
+        self._descent = None
+        throttled = view.throttled or 0.0
+        as_good = view.cpu >= AS_GOOD * trial.cpu or view.demand >= AS_GOOD * trial.demand
+        if as_good or view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8):
+            further = self._try_smaller(sample, view, full=True)
+            assert further is not None, "the CPUs are full"
+            return further
+        self._down.fail(sample.time, view.load, sample.cpus)
+        need = math.ceil(size / max(view.load, 1e-9))
+        return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"

@@ -1,0 +1,164 @@
+"""
+The look at the CPUs that is taken again and again: what this process used, whether its quota ran out or it waited for a
+CPU, and whether somebody changed the limits.
+
+With a quota its own counters tell (``cpu.stat``). Without one none of them moves; then the pressure of the own cgroup
+does (``cpu.pressure``, Documentation/accounting/psi.rst), or failing that how long some of our threads were ready and
+had no CPU (``/proc/self/task/*/schedstat``, Documentation/scheduler/sched-stats.rst).
+
+Each file that is read lets go of the interpreter lock, and beside threads that compute it takes a switch interval
+(5 ms) or several to come by it again. So few are read at a time, with descriptors that stay open.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from cgexec._kernel import levels
+from cgexec._kernel.kept import KeptFiles
+from cgexec._kernel.locate import Chain
+from cgexec._snapshot import locate_own
+
+__all__ = ["CpuGauge", "CpuReading", "thread_cpu"]
+
+# Where the files are is looked up anew so seldom, in seconds: a process is hardly ever moved to another cgroup.
+_REFRESH_S = 60.0
+# So many threads stand for all, and so many limits are looked at each time.
+_THREADS, _LIMITS = 4, 2
+_LIMIT_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {"v1": ("cpu.cfs_quota_us", "cpu.cfs_period_us"), "v2": ("cpu.max",)},
+    "memory": {"v1": ("memory.limit_in_bytes",), "v2": ("memory.max", "memory.high")},
+    "pids": {"v1": ("pids.max",), "v2": ("pids.max",)},
+}
+
+
+class CpuReading(NamedTuple):
+    """
+    Counters in seconds, and of quota periods; None is unknown, or there is no quota.
+
+    *queued*: for which threads of ours were ready and had no CPU, summed over threads (by PSI: in which any was, which
+    is less); not looked at while the quota runs out.
+    *changes*: how often a limit was seen to have changed.
+    """
+
+    cpu_seconds: float
+    periods: int | None
+    throttled: int | None
+    throttled_seconds: float | None
+    queued: float | None
+    changes: int
+
+
+class CpuGauge:
+    """Reads CPU counters and limits. Thread-safe; never raises for anything a kernel file holds or refuses."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards everything; files are read under it, and nothing else is done
+        self._files = KeptFiles()
+        self._due = 0.0
+        self._quota_at: str | None = None  # the directory of the level whose quota is the tightest
+        self._unified: Chain | None = None
+        self._stalled: float | None = None  # the cgroup's stall time when it was read last
+        self._waits: dict[int, float] = {}  # of some threads, likewise
+        self._waited: float | None = None
+        self._limits: list[str] = []
+        self._texts: dict[str, str | None] = {}
+        self._turn = 0
+        self._changes = 0
+        self._throttled = 0
+
+    def read(self, now: float, threads: Iterable[int] = (), running: int = 0) -> CpuReading:
+        """
+        Return the counters as they are now; *threads* are kernel ids of some of the threads that run tasks, *running*
+        is how many there are.
+        """
+        with self._lock:
+            if now >= self._due:
+                self._refresh()
+                self._due = now + _REFRESH_S
+            self._look_at_limits()
+            quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
+            cpu = time.process_time()
+            if quota is not None:
+                periods, throttled, seconds = quota.nr_periods, quota.nr_throttled, quota.throttled_seconds
+                # While the quota runs out its own counters tell all there is to know.
+                throttled_now, self._throttled = throttled > self._throttled, throttled
+                if throttled_now:
+                    self._stalled, self._waits = None, {}
+                else:
+                    self._count_waits(list(threads), running)
+                return CpuReading(cpu, periods, throttled, seconds, self._waited, self._changes)
+            self._count_waits(list(threads), running)
+            return CpuReading(cpu, None, None, None, self._waited, self._changes)
+
+    def close(self) -> None:
+        """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
+        self._files.close()
+
+    def _refresh(self) -> None:
+        files = self._files
+        files.notes.clear()
+        chains = locate_own(files).chains
+        cpu, unified = chains.get("cpu"), chains.get("unified")
+        self._quota_at = None
+        self._unified = unified if unified is not None and unified.own else None
+        if cpu is not None and cpu.own:
+            tightest = min(levels.read_cpu_quotas(files, cpu), key=lambda found: found.value, default=None)
+            self._quota_at = None if tightest is None else tightest.file.rpartition("/")[0]
+        texts = {file: files.text(file) for name in _LIMIT_FILES for file in _limit_files(name, chains.get(name))}
+        self._texts = {file: text for file, text in texts.items() if text is not None}
+        self._limits = list(self._texts)
+
+    def _look_at_limits(self) -> None:
+        """Look at the next few of the limits, in turn; if one is another now, all is looked up anew."""
+        for _ in range(min(_LIMITS, len(self._limits))):
+            self._turn = (self._turn + 1) % len(self._limits)
+            file = self._limits[self._turn]
+            if self._files.text(file) != self._texts[file]:
+                self._changes += 1
+                self._refresh()
+                return
+
+    def _count_waits(self, threads: list[int], running: int) -> None:
+        """Add what was waited since the last look; some threads stand for all."""
+        if self._unified is not None:
+            stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
+            if stalls is not None and "some" in stalls.value:
+                before, self._stalled = self._stalled, stalls.value["some"]
+                self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
+                return
+        some = threads[:_THREADS]
+        seen = {thread: wait for thread in some if (wait := self._run_queue_wait(thread)) is not None}
+        if seen:
+            pairs = [(wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits]
+            waited = sum(max(0.0, now - before) for now, before in pairs)
+            self._waited = (self._waited or 0.0) + waited * max(1.0, running / max(1, len(pairs)))
+        self._waits = seen
+
+    def _run_queue_wait(self, thread: int) -> float | None:
+        """Return the second field of a thread's ``schedstat``, which is in nanoseconds."""
+        text = self._files.text(f"/proc/self/task/{thread}/schedstat")
+        fields = [] if text is None else text.split()
+        return int(fields[1]) / 1e9 if len(fields) >= 2 and fields[1].isascii() and fields[1].isdigit() else None
+
+
+def _limit_files(name: str, chain: Chain | None) -> Iterator[str]:
+    """Yield the files that state a controller's limits, the own cgroup's first."""
+    for place in () if chain is None else chain.places:
+        for file in _LIMIT_FILES[name]["v2" if chain is not None and chain.version == "v2" else "v1"]:
+            yield f"{place.directory}/{file}"
+
+
+def thread_cpu(thread: int) -> float | None:
+    """
+    Return the CPU time of a thread of this process in seconds, by its kernel id; None where it has ended or the system
+    has no such clock.
+
+    The clock's number is the kernel's own (include/linux/posix-timers.h: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED). Unlike
+    ``pthread_getcpuclockid`` it is safe for a thread that is gone: the kernel answers EINVAL.
+    """
+    try:
+        return time.clock_gettime(~thread << 3 | 6)
+    except (AttributeError, OSError, OverflowError):
+        return None

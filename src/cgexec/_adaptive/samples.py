@@ -1,0 +1,92 @@
+"""What a controller sees: counters at one instant, and what happened between two of them. Pure."""
+
+from typing import NamedTuple
+
+__all__ = ["Sample", "View", "between"]
+
+
+class Sample(NamedTuple):
+    """
+    A pool and its CPUs at one instant. Counters only ever rise; times are in seconds, *time* is monotonic.
+
+    Attributes:
+        running: tasks that run; *idle* threads wait for one, *waiting* tasks wait for a thread.
+        ended: tasks that have ended, and *task_seconds* the time spent in them.
+        cpu_seconds: CPU time of this process. Not the container's: one does not give way to foreign load.
+        cpus: how many CPUs this process may use.
+        floor, ceiling: the sizes it may have.
+        periods: quota periods so far, and *throttled* those in which the quota ran out; None without a quota.
+        queued: seconds for which threads of ours were ready and had no CPU, summed over threads; None is unknown.
+        held: memory holds tasks back. *shut*: the memory gate is closed.
+    """
+
+    time: float
+    running: int
+    idle: int
+    waiting: int
+    ended: int
+    task_seconds: float
+    cpu_seconds: float
+    cpus: float
+    floor: int
+    ceiling: int
+    periods: int | None = None
+    throttled: int | None = None
+    queued: float | None = None
+    held: bool = False
+    shut: bool = False
+
+
+class View(NamedTuple):
+    """
+    What happened between two samples.
+
+    Attributes:
+        cpu: CPUs used, and *load* that as a share of those that may be used.
+        throttled: the share of quota periods in which the quota ran out; None without a quota.
+        queued: threads that were ready and had no CPU, on average; None if that is unknown.
+        mean: seconds that a task took; None if none ended.
+    """
+
+    seconds: float
+    ended: int
+    cpu: float
+    load: float
+    throttled: float | None
+    queued: float | None
+    mean: float | None
+
+    @property
+    def demand(self) -> float:
+        """CPUs that would have been used, had there been no waiting for them; at least that many."""
+        return self.cpu + (self.queued or 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Tasks that ended in a second."""
+        return self.ended / self.seconds
+
+
+def between(old: Sample, new: Sample) -> View:
+    """Return what happened from one sample to a later one."""
+    seconds = max(new.time - old.time, 1e-9)
+    cpu = max(0.0, new.cpu_seconds - old.cpu_seconds) / seconds
+    ended = max(0, new.ended - old.ended)
+    throttled = None
+    if None not in (old.periods, old.throttled, new.periods, new.throttled):
+        assert old.periods is not None and old.throttled is not None  # noqa: PT018  # for type checkers
+        assert new.periods is not None and new.throttled is not None  # noqa: PT018
+        # The counters start again when the process is moved to another cgroup.
+        throttled = max(0.0, min(1.0, (new.throttled - old.throttled) / max(1, new.periods - old.periods)))
+    queued = None
+    if old.queued is not None and new.queued is not None:
+        queued = max(0.0, new.queued - old.queued) / seconds
+    return View(
+        seconds=seconds,
+        ended=ended,
+        cpu=cpu,
+        load=cpu / new.cpus,
+        throttled=throttled,
+        queued=queued,
+        mean=(new.task_seconds - old.task_seconds) / ended if ended else None,
+    )

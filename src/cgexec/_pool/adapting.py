@@ -1,0 +1,258 @@
+"""
+Ties a pool to the controller of its size, by the ticker: no thread and no work of its own, and nothing that a task has
+to pay for. The counters are those that the state machine keeps anyway.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from itertools import islice
+from time import monotonic, process_time
+from typing import Any, NamedTuple, Protocol
+
+from cgexec._adaptive.bounds import Bounds, Range, derive
+from cgexec._adaptive.controller import Controller
+from cgexec._adaptive.decisions import Decision, Ring
+from cgexec._adaptive.gauge import CpuGauge, CpuReading, thread_cpu
+from cgexec._adaptive.profile import Look, Profile, Profiler
+from cgexec._adaptive.projection import Projection
+from cgexec._adaptive.samples import Sample
+from cgexec._memory.functions import anchor_of, name_of
+from cgexec._pool import ticker
+from cgexec._pool.admission import Admission
+from cgexec._pool.records import Worker
+from cgexec._pool.task import Task
+
+__all__ = ["Adapter"]
+
+_LOGGER = logging.getLogger("cgexec")
+
+# From the first work on until the first look, in seconds: short-lived pools shall profit, too.
+_FIRST_S = 0.05
+# The bounds are worked out again when a limit has changed (Kubernetes resizes pods in place), and after so many seconds
+# or so many times what it took, since what others use changes, too. See `_adaptive.gauge` for why not more often.
+_BOUNDS_S, _BOUNDS_TIMES = 30.0, 100.0
+# So many threads stand for all.
+_LOOKS = 16
+# Up to this share of the CPUs that there are for certain, nobody waits for one.
+_CLEAR = 0.7
+
+
+class _Controlling(Protocol):
+    """A controller, or what it would do."""
+
+    size: int
+    interval: float
+    ring: Ring
+    plateau: bool
+
+    def step(self, sample: Sample) -> Decision | None: ...
+
+
+class _Pulse(NamedTuple):
+    """What the state machine has counted, and some of the busy workers."""
+
+    running: int
+    idle: int
+    waiting: int
+    ended: int
+    task_seconds: float
+    held: bool
+    shut: bool
+    staff: int
+    busy: list[tuple[Worker, Task]]
+
+
+class Adapter:
+    """
+    Looks at a pool by time while it has work, and has it resized.
+
+    The ticker alone calls `tick`, so the controller needs no lock. What others write is replaced as a whole: the range,
+    and the *bounds* that follow from it and are worked out again at the next look. *asleep* is read by workers that
+    begin with something: a benign race, see `tick`.
+    """
+
+    def __init__(
+        self, state: Admission, range_: Range, start: Bounds, size: int, apply: Callable[[int, str], None], *,
+        gil: bool, observe: bool,
+    ) -> None:  # fmt: skip
+        self.asleep = True
+        self.bounds = start
+        self.profiler = Profiler()
+        self.throttled: float | None = None  # the share of quota periods since the last look, None without a quota
+        self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
+        self._state, self._apply, self._gil, self._observe = state, apply, gil, observe
+        self._range = range_
+        self._bounds_due = monotonic() + _BOUNDS_S
+        self._before: tuple[float, CpuReading] | None = None
+        self._changes = _gauge.read(monotonic()).changes  # now, as the first reading is a long one
+
+    def wake(self) -> None:
+        """Begin to look: there is work. Any thread."""
+        self.asleep = False
+        ticker.call_at(self, monotonic() + _FIRST_S)
+
+    def limit_to(self, most: int) -> int:
+        """Have another largest size from now on; return the size to have until the next look. Any thread."""
+        self._range = self._range._replace(most=most)
+        self._bounds_due = 0.0
+        ceiling = max(self.bounds.floor, most)
+        self.bounds = self.bounds._replace(ceiling=ceiling)
+        return min(self._state.limit, ceiling)
+
+    def tick(self, now: float) -> float | None:
+        """
+        Look, decide and act; None, and no thread, when there is no work.
+
+        Asleep first, then looked: 1. there is no work; 2. a worker begins with something, and finds nobody asleep;
+        3. nobody looks after that work. The other way round it wakes us once too often.
+        """
+        self.asleep = True
+        pulse = self._state.enter(lambda: _pulse(self._state))
+        if not isinstance(pulse, _Pulse) or (self._state.closed is not None and not pulse.waiting):
+            return None
+        if not pulse.running and not pulse.waiting:
+            self._before = None
+            return None
+        self.asleep = False
+        threads = [native for worker, _ in pulse.busy if (native := _native_id(worker)) is not None]
+        reading = _gauge.read(now, threads, pulse.running)
+        # It may have taken long to come by the interpreter lock again. What is compared has to be of one instant.
+        pulse = self._state.enter(lambda: _pulse(self._state))
+        assert isinstance(pulse, _Pulse), "the ticker interrupts nobody"
+        now = monotonic()
+        reading = reading._replace(cpu_seconds=process_time())
+        self._learn(now, reading, pulse)
+        if now >= self._bounds_due or reading.changes != self._changes:
+            self._changes = reading.changes
+            self._derive(pulse.staff)
+        if not self._observe:
+            self.controller.size = self._state.limit  # somebody may have lowered it
+        before = self.controller.size
+        decision = self.controller.step(self._sample(now, pulse, reading))
+        if decision is not None and decision.size != before:
+            self._apply(decision.size, f"{decision.reason} ({decision.facts})")
+        return now + self.controller.interval
+
+    def _derive(self, workers: int) -> None:
+        """Work the bounds out again."""
+        begin, range_ = monotonic(), self._range
+        try:
+            self.bounds = derive(range_, workers)
+        except ValueError:  # somebody has put nonsense in the environment since the pool was made
+            _LOGGER.warning(
+                "[size-limits-unknown] the limits of a pool could not be worked out again; going on with the old",
+                exc_info=True,
+            )
+        end = monotonic()
+        if self._range is not range_:  # it was changed meanwhile: once more at the next look
+            return
+        self._bounds_due = end + max(_BOUNDS_S, _BOUNDS_TIMES * (end - begin))
+
+    def _sample(self, now: float, pulse: _Pulse, reading: CpuReading) -> Sample:
+        return Sample(
+            time=now,
+            running=pulse.running,
+            idle=pulse.idle,
+            waiting=pulse.waiting,
+            ended=pulse.ended,
+            task_seconds=pulse.task_seconds,
+            cpu_seconds=reading.cpu_seconds,
+            cpus=self.bounds.cpus,
+            floor=self.bounds.floor,
+            ceiling=self.bounds.ceiling,
+            periods=reading.periods,
+            throttled=reading.throttled,
+            queued=reading.queued,
+            held=pulse.held,
+            shut=pulse.shut,
+        )
+
+    # -- what is learned about the tasks ----------------------------------------------------------------------------
+
+    def _learn(self, now: float, reading: CpuReading, pulse: _Pulse) -> None:
+        """Tell the profiler what some threads run, and whether CPUs were short since the last look."""
+        looks = []
+        if pulse.waiting or not pulse.idle:  # else a thread may have waited for a task in between
+            for worker, task in pulse.busy:
+                fn, native = task.fn, _native_id(worker)
+                cpu = None if native is None else thread_cpu(native)
+                if fn is not None and native is not None and cpu is not None:  # it has not ended meanwhile
+                    looks.append(Look(native, name_of(anchor_of(fn, task.args)), cpu))
+        crowded, stopped = False, 0.0
+        if self._before is not None:
+            then, before = self._before
+            used = (reading.cpu_seconds - before.cpu_seconds) / max(now - then, 1e-9)
+            room = min(self.bounds.cpus, 1.0) if self._gil else self.bounds.cpus
+            if pulse.running > 1:
+                crowded = used > _CLEAR * room
+                self.profiler.most_cpu = max(self.profiler.most_cpu, used)
+            elif reading.throttled_seconds is not None and before.throttled_seconds is not None:
+                stopped = max(0.0, min(now - then, reading.throttled_seconds - before.throttled_seconds))
+            self.throttled = None
+            if None not in (reading.periods, reading.throttled, before.periods, before.throttled):
+                periods = max(1, (reading.periods or 0) - (before.periods or 0))
+                self.throttled = max(0.0, min(1.0, ((reading.throttled or 0) - (before.throttled or 0)) / periods))
+        self._before = now, reading
+        self.profiler.locked = self.profiler.locked or self.controller.plateau
+        self.profiler.feed(now, looks, crowded=crowded, stopped=stopped)
+
+    def profile(self, footprints: dict[str, tuple[int | None, int]]) -> Profile:
+        """Return what was learned. Any thread."""
+        return self.profiler.profile(footprints)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what is known of the size, as fields of `Stats`."""
+        last = self.controller.ring.all()[-1:]
+        return {
+            "adaptive": True,
+            "min_workers": self.bounds.floor,
+            "ceiling": self.bounds.ceiling,
+            "throttled": self.throttled,
+            "size_reason": last[0].reason if last else None,
+        }
+
+    def lines(self, now: float) -> list[str]:
+        """Return the last decisions for people, the latest first."""
+        kept = self.controller.ring.all()[-5:]
+        head = f"  the size follows the load, from {self.bounds.floor} to {self.bounds.ceiling} workers"
+        return [f"{head}; what was decided last:" if kept else f"{head}; nothing was decided yet"] + [
+            f"    {now - each.when:.3g} s ago{f' ({each.times} times)' if each.times > 1 else ''}: "
+            + (f"stays at {each.size}" if each.old == each.size else f"{each.old} -> {each.size}")
+            + f", {each.reason}"
+            + (f" ({each.facts})" if each.facts else "")
+            for each in reversed(kept)
+        ]
+
+
+_gauge = CpuGauge()
+
+
+def _after_fork_in_child() -> None:
+    global _gauge  # noqa: PLW0603  # a new process: other threads, none of the parent's pools
+    _gauge.close()
+    _gauge = CpuGauge()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _pulse(state: Admission) -> _Pulse:
+    tally = state.tally
+    busy = ((worker, worker.task) for worker in state.staff if worker.task is not None)
+    return _Pulse(
+        running=state.running,
+        idle=len(state.parked),
+        waiting=state.waiting(),
+        ended=tally.completed + tally.failed + tally.cancelled,
+        task_seconds=tally.task_seconds,
+        held=state.held,
+        shut=state.shut,
+        staff=len(state.staff),
+        busy=list(islice(busy, _LOOKS)),
+    )
+
+
+def _native_id(worker: Worker) -> int | None:
+    return None if worker.thread is None else worker.thread.native_id

@@ -1,0 +1,189 @@
+"""The controller step by step: what it answers to hand-made samples."""
+
+import itertools
+
+import pytest
+
+from cgexec._adaptive.controller import Controller
+from cgexec._adaptive.samples import Sample, between
+
+BASE = Sample(
+    time=0.0, running=8, idle=0, waiting=100, ended=0, task_seconds=0.0, cpu_seconds=0.0, cpus=2.0, floor=1,
+    ceiling=100, periods=0, throttled=0,
+)  # fmt: skip
+
+
+class Bench:
+    """A controller and the clock; each `step` is so many seconds in which so much happened."""
+
+    def __init__(self, size=8, *, gil=False, **changes):
+        self.controller = Controller(size, gil=gil)
+        self.last = BASE._replace(running=size, **changes)
+        self.controller.step(self.last)
+
+    def step(self, seconds=0.1, *, cpu=0.0, ended=0, throttled=0.0, queued=None, **changes):
+        old = self.last
+        new = old._replace(
+            time=old.time + seconds,
+            cpu_seconds=old.cpu_seconds + cpu * seconds,
+            ended=old.ended + ended,
+            running=self.controller.size,
+        )
+        if old.periods is not None:
+            new = new._replace(periods=old.periods + 10, throttled=old.throttled + round(10 * throttled))
+        if queued is not None:
+            new = new._replace(queued=(old.queued or 0.0) + queued * seconds)
+        self.last = new._replace(**changes)
+        return self.controller.step(self.last)
+
+
+def test_the_first_sample_decides_nothing():
+    assert Controller(8, gil=False).step(BASE) is None
+
+
+def test_it_grows_at_once_while_tasks_wait_and_cpus_are_unused():
+    bench = Bench()
+    decision = bench.step(0.05, cpu=0.1)
+    assert decision.size > 8
+    assert decision.reason == "tasks wait, and CPU is left"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"waiting": 0}, "nothing waits", id="nothing-waits"),
+        pytest.param({"idle": 1}, "workers are idle", id="idle"),
+        pytest.param({"running": 5}, "not all workers have a task yet", id="starting"),
+        pytest.param({"held": True}, "memory holds tasks back", id="held"),
+        pytest.param({"cpu": 1.92}, "the CPUs are nearly used up", id="nearly-full"),
+        pytest.param({"throttled": 0.8}, "the quota runs out in most periods, by others or in bursts", id="throttled"),
+        pytest.param({"ceiling": 8}, "at the ceiling", id="ceiling"),
+    ],
+)
+def test_it_does_not_grow(changes, reason):
+    bench = Bench()
+    decision = bench.step(**changes)
+    assert (decision.size, decision.reason) == (8, reason)
+
+
+def test_a_busy_node_never_makes_it_grow():
+    """Ours use little because neighbours have the CPUs; that looks like waiting for a disk but for the run queue."""
+    bench = Bench(periods=None, throttled=None, queued=0.0)
+    for _ in range(50):
+        decision = bench.step(cpu=0.2, queued=7.0, ended=2)
+        assert decision.size == 8
+        assert "node is busy" in decision.reason
+
+
+def test_the_quota_of_which_others_use_most_does_not_make_it_shrink():
+    bench = Bench()
+    assert all(bench.step(cpu=0.3, throttled=1.0, ended=2).size == 8 for _ in range(20))
+
+
+def test_a_larger_size_that_brings_nothing_is_taken_back_and_tried_ever_more_seldom():
+    bench = Bench(gil=True)
+    sizes = [bench.step(cpu=0.6, ended=20).size for _ in range(1200)]
+    grown = [now for now, (a, b) in enumerate(itertools.pairwise(sizes)) if b > a]
+    assert 2 <= len(grown) <= 12  # two minutes
+    assert sizes[-1] <= 64  # eight times the first: where it was first seen how fast tasks end
+
+
+def test_with_an_interpreter_lock_one_used_cpu_needs_evidence():
+    bench = Bench(gil=True)
+    assert bench.step(cpu=1.0).reason == "too few tasks have ended at this size to tell"
+    assert Bench(gil=False).step(cpu=1.0).size == 15  # two CPUs: half of them is left
+
+
+def test_fewer_that_use_as_much_are_kept():
+    bench = Bench()
+    for _ in range(60):
+        bench.step(cpu=2.0, throttled=1.0, ended=3)
+    assert bench.controller.size == 1
+
+
+def test_fewer_that_use_less_are_taken_back():
+    bench = Bench()
+    for _ in range(30):
+        bench.step(cpu=min(2.0, 0.25 * bench.controller.size), throttled=float(bench.controller.size >= 8), ended=3)
+    assert bench.controller.size == 8
+
+
+def test_running_surplus_tasks_are_waited_for():
+    bench = Bench()
+    while bench.controller.size == 8:
+        bench.step(cpu=2.0, throttled=1.0)
+    assert bench.step(cpu=2.0, throttled=1.0, running=8).reason == "waiting for surplus tasks to end"
+
+
+def test_the_memory_gate_shrinks_below_the_floor_and_the_floor_comes_back():
+    bench = Bench(floor=4)
+    sizes = [bench.step(shut=True).size for _ in range(10)]
+    assert sizes[0] == 5
+    assert sizes[-1] == 1
+    assert bench.step(shut=False).size == 4
+
+
+def test_lower_limits_are_followed_at_once():
+    bench = Bench()
+    assert bench.step(ceiling=3).size == 3
+    busy = Bench()
+    busy.step(cpu=1.92)
+    decision = busy.step(cpu=1.92, cpus=1.0)
+    assert (decision.size, decision.reason) == (4, "the CPU limit fell")
+
+
+def test_the_least_allowed_is_followed_at_once():
+    assert Bench().step(floor=20).size == 20
+
+
+def test_minutes_long_tasks_get_more_workers_though_none_has_ended():
+    bench = Bench(2, cpus=0.5)
+    for _ in range(20):
+        bench.step(cpu=0.01)
+    assert bench.controller.size >= 16
+
+
+def test_tasks_that_take_minutes_and_compute_are_not_multiplied_blindly():
+    bench = Bench(2, cpus=8.0, gil=False, ceiling=1000)
+    for _ in range(20):
+        bench.step(cpu=0.45 * 8)
+    assert bench.controller.size <= 24
+
+
+def test_a_change_of_work_is_followed_though_more_brought_nothing():
+    bench = Bench(gil=True)
+    for _ in range(30):
+        bench.step(cpu=1.0, ended=20)
+    small = bench.controller.size
+    for _ in range(10):
+        bench.step(cpu=0.02, ended=bench.controller.size)
+    assert bench.controller.size >= 4 * small
+
+
+def test_decisions_are_kept_and_repeats_counted():
+    bench = Bench()
+    for _ in range(5):
+        bench.step(waiting=0)
+    (only,) = bench.controller.ring.all()
+    assert (only.times, only.since, round(only.when, 1)) == (5, 0.1, 0.5)
+    assert "0.00 of 2 CPUs" in only.facts
+
+
+def test_the_ring_is_short():
+    bench = Bench()
+    for number in range(100):
+        bench.step(waiting=number % 2, cpu=1.92)
+    assert len(bench.controller.ring.all()) <= 32
+
+
+def test_it_looks_quickly_while_there_is_something_to_find_and_seldom_later():
+    bench = Bench()
+    assert bench.controller.interval <= 0.05
+    for _ in range(30):
+        bench.step(cpu=1.92)
+    assert bench.controller.interval == 0.5
+
+
+def test_counters_that_start_again_do_no_harm():
+    view = between(BASE._replace(periods=100, throttled=90, cpu_seconds=5.0, ended=9), BASE._replace(time=0.1))
+    assert (view.throttled, view.cpu, view.ended) == (0.0, 0.0, 0)

@@ -1,0 +1,246 @@
+"""A pool whose size follows the load: who decides, how it is tied to the clock, what it says."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import cgexec
+from cgexec._pool import ticker
+from support.pools import SOON, eventually, holding
+from support.values import make_limits, make_usage
+
+POD = {
+    "limits": make_limits(cpus=2.0, cpu_quota=2.0, memory_bytes=4 << 30, memory_limit=4 << 30),
+    "usage": make_usage(),
+}
+
+
+def names():
+    return {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(
+    ("told", "adaptive", "limit", "least", "ceiling"),
+    [
+        pytest.param({}, True, 8, 1, 1000, id="nothing said"),
+        pytest.param({"adaptive": True}, True, 8, 1, 1000, id="said"),
+        pytest.param({"adaptive": False}, False, 8, None, None, id="fixed at the recommendation"),
+        pytest.param({"max_workers": 5}, False, 5, None, None, id="an explicit number"),
+        pytest.param({"max_workers": 5, "adaptive": False}, False, 5, None, None, id="an explicit number, said twice"),
+        pytest.param({"max_workers": 50, "min_workers": 20, "adaptive": True}, True, 20, 20, 50, id="a range"),
+        pytest.param({"max_workers": 3, "adaptive": True}, True, 3, 1, 3, id="less than recommended"),
+        pytest.param({"min_workers": 12}, True, 12, 12, 1000, id="a least above the recommendation"),
+        pytest.param({"io_ratio": 0.5}, True, 4, 1, 1000, id="a ratio moves the start, not the ceiling"),
+    ],
+)
+def test_who_decides(told, adaptive, limit, least, ceiling):
+    with cgexec.ThreadPoolExecutor(**told, **POD) as pool:
+        seen = pool.stats()
+    assert (seen.adaptive, seen.limit, seen.min_workers, seen.ceiling) == (adaptive, limit, least, ceiling)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"adaptive": "yes"}, "adaptive='yes': expected True, False, or None"),
+        (
+            {"adaptive": True, "max_workers": 4, "min_workers": 5},
+            "min_workers=5 is more than the 4 workers of the pool",
+        ),
+        ({"adaptive": False, "min_workers": 9}, "min_workers=9 is more than the 8 workers of the pool"),
+    ],
+)
+def test_nonsense_is_refused(told, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        cgexec.ThreadPoolExecutor(**told, **POD)
+
+
+def test_waiting_tasks_get_workers_side_by_side():
+    """Tasks that sleep, more than the pool begins with, none of which ends: growth is the only way they all start."""
+    with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool) as hold:
+        hold.queue(30)
+        hold.started(30)
+        seen = pool.stats()
+        assert seen.limit >= 30
+        assert seen.last_change.new > seen.last_change.old >= 8
+        assert "tasks wait, and CPU is left" in seen.last_change.why
+
+
+def test_a_range_is_kept():
+    with cgexec.ThreadPoolExecutor(12, min_workers=2, adaptive=True, **POD) as pool, holding(pool) as hold:
+        hold.queue(20)
+        hold.started(12)
+        eventually(lambda: pool.stats().size_reason == "at the ceiling")
+        assert pool.stats().limit == 12
+        assert hold.nothing_started()
+
+
+@pytest.mark.parametrize("told", [{"max_workers": 8}, {"adaptive": False}], ids=["a number", "adaptive=False"])
+def test_a_fixed_pool_is_never_looked_at_by_time(told):
+    with cgexec.ThreadPoolExecutor(**told, memory_guard=False, **POD) as pool, holding(pool, 8) as hold:
+        hold.queue(20)
+        assert not [what for what in ticker._ticker.dues if type(what).__name__ == "Adapter"]
+        assert pool.stats().limit == 8
+
+
+def test_without_work_there_is_no_thread_and_work_wakes_it_again():
+    pool = cgexec.ThreadPoolExecutor(memory_guard=False, **POD)
+    assert "cgexec-ticker" not in names()
+    for _ in range(2):
+        with holding(pool) as hold:
+            hold.queue(1)
+            hold.started(1)
+            eventually(lambda: "cgexec-ticker" in names())
+        eventually(lambda: "cgexec-ticker" not in names())
+    pool.shutdown()
+
+
+def test_a_task_given_to_a_parked_worker_wakes_it_too():
+    with cgexec.ThreadPoolExecutor(memory_guard=False, **POD) as pool:
+        pool.submit(int).result(SOON)
+        eventually(lambda: pool.stats().idle == 1 and "cgexec-ticker" not in names())
+        with holding(pool) as hold:
+            hold.queue(30)  # of which the first is handed over, and none ends
+            hold.started(30)
+
+
+def test_resize_fixes_the_size():
+    with cgexec.ThreadPoolExecutor(**POD) as pool:
+        pool.resize(3)
+        with holding(pool, 3) as hold:
+            hold.queue(5)
+            seen = pool.stats()
+            assert (seen.limit, seen.adaptive) == (3, False)
+
+
+def test_resize_moves_the_end_of_a_range():
+    with cgexec.ThreadPoolExecutor(50, adaptive=True, **POD) as pool:
+        pool.resize(6)
+        assert (pool.stats().limit, pool.stats().ceiling) == (6, 6)
+        pool.resize(40)
+        with holding(pool) as hold:
+            hold.queue(60)
+            hold.started(40)
+            assert pool.stats().limit == 40
+
+
+def test_explain_says_why_it_did_not_grow():
+    with cgexec.ThreadPoolExecutor(4, adaptive=True, **POD) as pool, holding(pool) as hold:
+        assert "nothing was decided yet" in pool.explain()
+        hold.queue(9)
+        hold.started(4)
+        eventually(lambda: "stays at 4, at the ceiling" in pool.explain())
+        assert "the size follows the load, from 1 to 4 workers" in pool.explain()
+        assert "waiting" in pool.explain()
+
+
+def in_process(code, **environ):
+    env = {**{name: value for name, value in os.environ.items() if not name.startswith("CGEXEC_")}, **environ}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+LOADED = """
+import json, threading, cgexec
+started, release = threading.Semaphore(0), threading.Event()
+def task():
+    started.release()
+    release.wait(30)
+pool = cgexec.ThreadPoolExecutor({told})
+futures = [pool.submit(task) for _ in range(100)]
+for _ in range({wait}):
+    assert started.acquire(timeout=20)
+import time
+end = time.monotonic() + 20
+while not ({until}) and time.monotonic() < end:
+    time.sleep(0.01)
+seen = pool.stats()
+release.set()
+pool.shutdown()
+print(json.dumps([seen.limit, seen.adaptive, dict(seen.would)]))
+"""
+
+
+def test_a_forced_number_is_fixed():
+    code = LOADED.format(told="adaptive=True", wait=3, until="True")
+    assert in_process(code, CGEXEC_FORCE_MAX_WORKERS="3")[:2] == [3, False]
+
+
+def test_observing_changes_nothing_and_says_what_it_would_do():
+    code = LOADED.format(told="", wait=1, until='pool.stats().would["limit"] > 12')
+    limit, adaptive, would = in_process(code, CGEXEC_MODE="observe", CGEXEC_CPUS="3")
+    assert limit == min(32, (os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()) + 4)
+    assert adaptive
+    assert would["limit"] > 12
+
+
+def test_switched_off_there_is_nothing_to_follow():
+    _, adaptive, _ = in_process(LOADED.format(told="", wait=1, until="True"), CGEXEC_MODE="off")
+    assert not adaptive
+
+
+def burn(seconds):
+    """Use so much CPU time, however long that takes."""
+    import time
+
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_the_profile_of_work_that_computes():
+    with cgexec.ThreadPoolExecutor(1, adaptive=True, **POD) as pool:
+        pool.submit(burn, 2.0).result(60)
+        seen = pool.profile()
+    assert seen.samples >= 3
+    assert seen.functions["burn"].io_ratio == seen.io_ratio
+    assert cgexec.recommend(**seen.as_kwargs(), **POD).max_workers < 8
+
+
+def test_the_profile_of_work_that_waits_closes_the_circle():
+    release = threading.Event()
+
+    def wait():
+        release.wait(SOON)
+
+    with cgexec.ThreadPoolExecutor(**POD) as pool:
+        for _ in range(12):
+            pool.submit(wait)
+        eventually(lambda: pool.profile().io_ratio is not None)
+        release.set()
+    seen = pool.profile()
+    assert not seen.crowded
+    assert seen.io_ratio > 0.9
+    assert cgexec.recommend(**seen.as_kwargs(), **POD).max_workers > 20
+    assert [name for name in seen.functions if name.endswith("wait")]
+
+
+def test_a_fixed_pool_has_the_profile_of_its_totals():
+    with cgexec.ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(burn, 0.15) for _ in range(6)]:
+            future.result(60)
+        eventually(lambda: pool.stats().idle == 2)
+        seen = pool.profile()
+    assert seen.crowded
+    assert seen.io_ratio is not None
+
+
+def test_an_empty_profile_says_nothing():
+    with cgexec.ThreadPoolExecutor(2, memory_guard=False) as pool:
+        assert pool.profile().as_kwargs() == {}
+    assert cgexec.Profile().cpu_per_task is None
+
+
+def test_the_bounds_do_not_move_with_the_pools_own_use():
+    from cgexec._adaptive.bounds import without_own
+
+    before = make_usage(process_bytes=50 << 20, pids=10, pids_headroom=90, headroom_bytes=1 << 30)
+    grown = make_usage(process_bytes=450 << 20, pids=40, pids_headroom=60, headroom_bytes=(1 << 30) - (400 << 20))
+    seen = without_own(grown, before, 30)
+    assert (seen.process_bytes, seen.pids, seen.pids_headroom) == (50 << 20, 10, 90)
+    assert seen.headroom_bytes == 1 << 30
