@@ -102,7 +102,10 @@ class CpuGauge:
         chains = locate_own(files).chains
         cpu, unified = chains.get("cpu"), chains.get("unified")
         self._quota_at = None
-        self._unified = unified if unified is not None and unified.own else None
+        self._unified = None
+        # The hierarchy's real root has no such file, and its pressure is that of the whole machine.
+        if unified is not None and unified.own and files.text(f"{unified.places[0].directory}/cgroup.type") is not None:
+            self._unified = unified._replace(places=unified.places[:1])
         if cpu is not None and cpu.own:
             tightest = min(levels.read_cpu_quotas(files, cpu), key=lambda found: found.value, default=None)
             self._quota_at = None if tightest is None else tightest.file.rpartition("/")[0]
