@@ -10,6 +10,7 @@ import pytest
 import cgexec
 
 PUBLIC = [
+    "BoundedExecutor",
     "Leftovers",
     "Limits",
     "QueueFull",
@@ -25,6 +26,7 @@ PUBLIC = [
     "parse_quantity",
     "recommend",
     "usage",
+    "wrap",
 ]
 
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from cgexec._quantity import format_bytes, parse_quantity
     from cgexec._recommend import Recommendation, recommend
     from cgexec._usage import Usage, usage
+    from cgexec._wrap import BoundedExecutor, wrap
 
 __all__ = [
+    "BoundedExecutor",
     "Leftovers",
     "Limits",
     "QueueFull",
@@ -39,6 +41,7 @@ __all__ = [
     "parse_quantity",
     "recommend",
     "usage",
+    "wrap",
 ]
 
 __version__ = "0.1.0"
@@ -46,6 +49,7 @@ __version__ = "0.1.0"
 # Loaded when first asked for, as concurrent.futures does with its pools: whoever imports the package for one name
 # should not pay for the others (PEP 562).
 _HOMES = {
+    "BoundedExecutor": "cgexec._wrap",
     "Leftovers": "cgexec._leftovers",
     "Limits": "cgexec._limits",
     "QueueFull": "cgexec._errors",
@@ -61,6 +65,7 @@ _HOMES = {
     "parse_quantity": "cgexec._quantity",
     "recommend": "cgexec._recommend",
     "usage": "cgexec._usage",
+    "wrap": "cgexec._wrap",
 }
 
 

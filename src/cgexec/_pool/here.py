@@ -81,7 +81,7 @@ def cancel(future: "Future[Any]") -> bool:
         return True
     if not isinstance(future, Task) or future.done():
         return False
-    if future.place == RUNNING or future in future.home.inline:
+    if (future.place == RUNNING and future.stoppable) or future in future.home.inline:
         future.stop = True
         return not future.done()
     return False

@@ -5,7 +5,7 @@ from enum import Enum
 from threading import Lock, Thread
 from typing import NamedTuple
 
-from cgexec._pool.task import CANCELLED, COMPLETED, Task
+from cgexec._pool.task import CANCELLED, COMPLETED, RETURNED, Task
 
 __all__ = ["Change", "Chore", "Closed", "Closing", "Tally", "Ticket", "Verdict", "Worker"]
 
@@ -121,7 +121,7 @@ class Tally:
             self.completed += 1
         elif outcome == CANCELLED:
             self.cancelled += 1
-        else:
+        elif outcome != RETURNED:
             self.failed += 1
 
     def mean_seconds(self) -> float | None:

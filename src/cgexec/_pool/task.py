@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from cgexec._pool.admission import Admission
 
-__all__ = ["CANCELLED", "COMPLETED", "FAILED", "GONE", "LINED", "RUNNING", "WAITING", "Extra", "Task", "TaskCancelled"]
+__all__ = [
+    "CANCELLED",
+    "COMPLETED",
+    "FAILED",
+    "GONE",
+    "LINED",
+    "RETURNED",
+    "RUNNING",
+    "WAITING",
+    "Extra",
+    "Task",
+    "TaskCancelled",
+]
 
 # Where a task stands. Changed under the lock of its pool's state machine only.
 LINED = 0  # its submitter waits for a place
@@ -24,6 +36,7 @@ GONE = 3  # taken out before it ran: cancelled, discarded, expired
 COMPLETED = 1
 FAILED = 2
 CANCELLED = 3
+RETURNED = 4  # it did not run, and its submitter was told: as if it had never been there
 
 
 class TaskCancelled(CancelledError):
@@ -59,6 +72,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
     stop: bool = False
+    stoppable = True  # runs where `checkpoint` finds it
 
     def run(self) -> int:
         """Run the call, end the future and return how it ended. A frame of its own: an error's traceback holds it."""
