@@ -36,7 +36,11 @@ class Inner(NamedTuple):
     kind: Kind
     workers: int | None
     words: Mapping[str, Any]  # keywords for its own submit()
-    says_running: bool  # its futures tell running from waiting, so a running call is not cancelled by mistake
+
+    @property
+    def says_running(self) -> bool:
+        """Whether its futures tell running from waiting at once; else a running call may be cancelled by mistake."""
+        return self.kind in ("thread", "interpreter", "process")
 
     @property
     def name(self) -> str:
@@ -70,4 +74,4 @@ def inner(executor: Executor) -> Inner:
     dask = "distributed.cfexecutor.ClientExecutor" in names
     workers = getattr(executor, "_max_workers", None)  # there is no public way to ask
     known = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
-    return Inner(executor, kind, workers if known else None, _DASK if dask else _NOTHING, not dask)
+    return Inner(executor, kind, workers if known else None, _DASK if dask else _NOTHING)

@@ -42,6 +42,7 @@ class Relay(Hands):
         self.inner = inner
         self._late: deque[Flight] = deque()  # ended, and left to the clock
         self._hooked = False
+        self._shutting = False  # the other executor, by the clock
         super().__init__(state, name)
 
     # -- what others ask of it ------------------------------------------------------------------------------------
@@ -69,6 +70,9 @@ class Relay(Hands):
         while self._late:
             flight = self._late.popleft()
             self._go_on(flight.permit, 0, None, flight)
+        if self._shutting:
+            self._shutting = False
+            self.inner.executor.shutdown(wait=False)
         return super().tick(now)
 
     def mend_once(self) -> None:
@@ -93,11 +97,13 @@ class Relay(Hands):
         """
         if wait:
             self.inner.executor.shutdown(wait=True)
-        elif endings.when_quiet(self.state, self._shut_inner) is True:
-            self._shut_inner()
+        elif endings.when_quiet(self.state, self._shut_inner_soon) is True:
+            self.inner.executor.shutdown(wait=False)
 
-    def _shut_inner(self) -> None:
-        self.inner.executor.shutdown(wait=False)
+    def _shut_inner_soon(self) -> None:
+        # Not by whatever thread found the pool quiet: it may be the other executor's own, or an event loop's.
+        self._shutting = True
+        self.look_after(0)
 
     def close_at_exit(self) -> None:
         """
