@@ -23,8 +23,8 @@ LAYERS = [
     {"_errors", "_leftovers", "_settings"},
     {"_pool."},
     {"_off", "_options"},
-    {"_executor", "_wrap"},
-    {"_cli.", "anyio"},
+    {"_executor", "_wrap", "_cluster"},
+    {"_cli.", "anyio", "distributed"},
     {"__init__"},
     {"__main__"},
 ]
@@ -129,7 +129,16 @@ def test_optional_packages_are_not_imported_at_module_level():
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         }
-        assert not names & {"psutil", "yaml", "rich", "matplotlib", "anyio", "prometheus_client", "opentelemetry"}
+        assert not names & {
+            "psutil",
+            "yaml",
+            "rich",
+            "matplotlib",
+            "anyio",
+            "prometheus_client",
+            "opentelemetry",
+            "distributed",
+        }
 
 
 def test_only_one_module_opens_kernel_files_and_one_asks_for_the_platform():

@@ -24,7 +24,7 @@ from cgexec._pool.task import Extra
 from cgexec._settings import Settings, WhenFull, check_seconds, check_workers, settings
 from cgexec._usage import Usage
 
-__all__ = ["BoundedExecutor", "wrap"]
+__all__ = ["BoundedExecutor", "ahead", "wrap"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,7 +122,12 @@ def wrap(  # noqa: D417  # what is the same elsewhere is described there
 
 
 def _limit_of(found: Inner) -> int | None:
-    return None if found.workers is None else found.workers + max(1, found.workers // _AHEAD)
+    return None if found.workers is None else found.workers + ahead(found.workers)
+
+
+def ahead(workers: int) -> int:
+    """Return how many calls are in flight beside those that so many workers run."""
+    return max(1, workers // _AHEAD)
 
 
 def _bare_where_told(kept: Settings, why: str | None) -> Settings:
@@ -257,6 +262,14 @@ class BoundedExecutor(Executor):
             )
         else:
             self._pool.resize(limit)
+
+    def resize_because(self, max_in_flight: int, why: str) -> None:
+        """Do what `resize` does, for a reason that `explain` and `stats` then give."""
+        kept = self._pool.kept
+        if kept.mode == "enforce" and not kept.size.forced:
+            self._pool.kept = kept._replace(size=kept.size._replace(why=why))
+        if kept.mode != "off":
+            self._pool.resize(max_in_flight, why)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """

@@ -7,7 +7,7 @@ from time import monotonic, sleep
 
 from support.pools import SOON, eventually
 
-__all__ = ["Meeting", "boom", "die", "everything", "note", "square"]
+__all__ = ["Meeting", "boom", "die", "everything", "note", "note_and_fail", "square", "stay"]
 
 
 def square(number):
@@ -29,13 +29,19 @@ def note(path):
     return os.getpid()
 
 
+def note_and_fail(path):
+    note(path)
+    raise ValueError("noted")
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stay(folder, name):
     """Say that this call runs, and wait to be let go."""
-    Path(folder, f"started-{name}").write_text(str(os.getpid()))
+    Path(folder, f"new-{name}").write_text(str(os.getpid()))
+    Path(folder, f"new-{name}").rename(Path(folder, f"started-{name}"))
     end = monotonic() + SOON
     while not Path(folder, "go").exists():
         assert monotonic() < end, "nobody let it go"

@@ -51,7 +51,7 @@ class InlineExecutor(Executor):
         future = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # as any executor does
             future.set_exception(error)
         return future
 

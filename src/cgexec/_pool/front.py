@@ -173,9 +173,9 @@ class Pool:
 
     # -- changing and ending ----------------------------------------------------------------------------------------
 
-    def resize(self, limit: int) -> None:
+    def resize(self, limit: int, why: str | None = None) -> None:
         """Have another number of workers, or say so where only observed."""
-        why = f"resize({limit})"
+        why = why or f"resize({limit})"
         if self.kept.size.forced:
             _LOGGER.info("pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why)
             return
