@@ -156,7 +156,7 @@ class Relay(Hands):
     def _ask(self, permit: Worker, outcome: int, others: list[Worker]) -> Relayed | None:
         """Return the permit's next task, None if there is nothing for it to do."""
         state = self.state
-        if state.is_entangled():
+        if state._mark and state.is_entangled():  # noqa: SLF001  # a hint, and nearly always free
             state.later(lambda: self._go_on(permit, outcome, None))
             return None
         now = monotonic()
@@ -175,16 +175,16 @@ class Relay(Hands):
         if permit.chores is not None:
             chores, permit.chores = permit.chores, None
             do_all(chores)
-        return answer if isinstance(answer, Relayed) else None
+        return None if answer.__class__ is Verdict else answer  # type: ignore[return-value]  # a task of ours
 
     def _hand_over(self, flight: Flight) -> int | Exception:
         """Return 0 once the call is in flight, how it ended if it did so at once, or what the executor raised."""
         task = flight.task
         assert task.fn is not None, "it has not run"
         extra = task.extra
+        task.flight = flight
         if extra is not None:
             self.expect_end(task)
-        task.flight = flight
         try:
             if self.inner.kind == "thread":
                 context = None if extra is None else extra.context

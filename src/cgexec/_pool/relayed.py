@@ -83,7 +83,10 @@ class Relayed(Task):
         except CancelledError:
             self.end(None)
             return CANCELLED
-        self.drop_call()
+        self.fn = None
+        self.args = ()
+        if self.kwargs is not None or self.extra is not None:
+            self.drop_call()
         if error is None:
             self.set_result(inner.result())
             return COMPLETED
