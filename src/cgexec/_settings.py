@@ -61,6 +61,7 @@ class Care(NamedTuple):
         reserve: what stays free, a share of the limit (a Fraction) or bytes; None is the default.
         processes: how many share the container; None to count those that are seen.
         observe: nothing is held, only counted.
+        children: the tasks run in child processes of this one.
     """
 
     guard: bool = False
@@ -68,6 +69,7 @@ class Care(NamedTuple):
     reserve: Fraction | int | None = None
     processes: int | None = None
     observe: bool = False
+    children: bool = False
 
 
 class Settings(NamedTuple):

@@ -118,6 +118,7 @@ def wrap(  # noqa: D417  # what is the same elsewhere is described there
         memory_guard=found.kind != "remote" if memory_guard is None else memory_guard,
         told=told,
     )
+    kept = kept._replace(care=kept.care._replace(children=found.kind == "process"))
     why = f"max_in_flight={limit}" if max_in_flight is not None else f"the {found.workers} workers of {found.name}"
     return BoundedExecutor(found, _bare_where_told(kept, None if limit is None else why), name, shutdown_inner)
 

@@ -144,6 +144,7 @@ class Watch:
     def _look(self, asking: Worker | None) -> list[_Call]:
         begin = monotonic()
         pools = self._needs(asking)
+        self.gauge.with_children = any(pool.care.children for pool in pools)
         busy = sum(len(pool.need.busy) for pool in pools)
         waiting = sum(pool.need.waiting for pool in pools)
         reading = self.gauge.read(begin)
