@@ -6,6 +6,7 @@ unaccounted for. Short forms of it are in ``tests/wrap/test_stress.py``.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -17,8 +18,9 @@ from typing import Any
 
 import cgexec
 from cgexec import BoundedExecutor, Stats
+from cgexec._settings import WhenFull
 
-POLICIES = ("block", "raise", "discard_oldest", "caller_runs")
+POLICIES: tuple[WhenFull, ...] = ("block", "raise", "discard_oldest", "caller_runs")
 
 
 def work(number: int) -> int:
@@ -33,7 +35,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def feed(pool: BoundedExecutor, dice: random.Random, count: int, given: list[Future[Any]]) -> None:
+def feed(pool: BoundedExecutor, dice: random.Random, given: list[Future[Any]], count: int) -> None:
     """Do whatever comes to mind, so many times."""
     for number in range(count):
         try:
@@ -66,18 +68,19 @@ def run(make: Callable[[], Executor], total: int, kill: bool, dice: random.Rando
     """Use up pools until so many submits were made; return how many broke."""
     made = broken = 0
     while made < total:
-        with cgexec.wrap(make(), max_in_flight=4, queue_size=16, when_full=dice.choice(POLICIES)) as pool:
+        with cgexec.wrap(
+            make(), max_in_flight=4, queue_size=16, when_full=dice.choice(POLICIES[: 3 if kill else 4])
+        ) as pool:
             lists: list[list[Future[Any]]] = [[] for _ in range(4)]
             count = min(total - made, 2000 if not kill else 400) // 4 + 1
-            feeders = [Thread(target=feed, args=(pool, random.Random(dice.random()), count, given)) for given in lists]
+            seeds = [random.Random(dice.random()) for _ in lists]  # noqa: S311  # no secrets
+            feeders = [Thread(target=feed, args=(pool, *each, count)) for each in zip(seeds, lists, strict=True)]
             for feeder in feeders:
                 feeder.start()
             if kill:
                 time.sleep(dice.random() * 0.02)
-                try:
-                    lists.append([pool.options().submit(die)])
-                except (BrokenExecutor, cgexec.QueueFull):
-                    pass
+                with contextlib.suppress(BrokenExecutor, cgexec.QueueFull):
+                    lists.append([pool.submit(die)])
             for feeder in feeders:
                 feeder.join(120)
                 assert not feeder.is_alive(), "a submitter stands still"
