@@ -47,6 +47,11 @@ class Inner(NamedTuple):
         """What it is called in texts."""
         return type(self.executor).__name__
 
+    def is_broken(self) -> bool:
+        """Return whether it says that it is broken for good; there is no public way to ask but to submit."""
+        flags = getattr(self.executor, "_flags", None)  # loky's
+        return bool(getattr(self.executor, "_broken", False) or getattr(flags, "broken", None))
+
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Future[Any]:
         """
         Have it call ``fn(*args, **kwargs)``.

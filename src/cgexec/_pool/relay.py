@@ -9,8 +9,9 @@ executor, its manager's, an event loop's. So nothing here waits, and nothing nes
 A permit is driven by one thread at a time: by the one that `Flight.claim` lets pass, or, while it has no task, by the
 one whose `Admission.next` comes first. A second one is told to PARK.
 
-Where the other executor may hold a lock of its own while it ends its futures (it breaks down; it is shut down and
-cancels what waits), a submit from there would wait for ever. Then the clock's thread goes on.
+The other executor may hold a lock of its own while it ends its futures (it breaks down; it is shut down and cancels
+what waits), and a submit from there would wait for ever. If it says that it is broken, the pool is closed first, so
+that nothing is submitted; else the clock's thread goes on.
 """
 
 import logging
@@ -54,7 +55,11 @@ class Relay(Hands):
     def landed(self, flight: Flight) -> None:
         """Go on with the permit of a call that has ended."""
         try:
-            if self._is_delicate(flight):
+            broken = self._breakdown(flight)
+            if broken is not None and self.inner.is_broken():
+                self._break_down(broken)  # first, so that nobody hands anything over any more
+                self._go_on(flight.permit, 0, None, flight)
+            elif broken is not None or self._was_cancelled_there(flight):
                 self._late.append(flight)
                 self.look_after(0)
             else:
@@ -219,13 +224,14 @@ class Relay(Hands):
 
     # -- when something goes wrong -----------------------------------------------------------------------------------
 
-    def _is_delicate(self, flight: Flight) -> bool:
-        """Return whether the other executor may be in the middle of something that a submit would wait for."""
+    def _breakdown(self, flight: Flight) -> BrokenExecutor | None:
         future = flight.inner
         assert future is not None, "it was followed"
-        if future.cancelled():
-            return not flight.cancelling
-        return isinstance(future.exception(), BrokenExecutor)
+        error = None if future.cancelled() else future.exception()
+        return error if isinstance(error, BrokenExecutor) else None
+
+    def _was_cancelled_there(self, flight: Flight) -> bool:
+        return flight.inner is not None and flight.inner.cancelled() and not flight.cancelling
 
     def _refused(self, task: Task, error: Exception, *, told: bool) -> None:
         """End a task that the other executor did not take, and the pool with it if that one is broken."""
@@ -234,8 +240,11 @@ class Relay(Hands):
         else:
             task.end(error)
         if isinstance(error, BrokenExecutor):
-            kind = type(error) if type(error).__init__ is BrokenExecutor.__init__ else BrokenExecutor
-            self.break_down(Closed(kind, str(error), final=True))
+            self._break_down(error)
+
+    def _break_down(self, error: BrokenExecutor) -> None:
+        kind = type(error) if type(error).__init__ is BrokenExecutor.__init__ else BrokenExecutor
+        self.break_down(Closed(kind, str(error), final=True))
 
     def _rescue(self, permit: Worker, flight: Flight | None, error: BaseException) -> None:
         """Bring back a permit that was interrupted on its way (by a signal's handler, so on the main thread)."""
