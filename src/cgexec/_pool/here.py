@@ -15,6 +15,7 @@ __all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "tri
 class _Here(threading.local):
     worker: Worker | None = None
     state: Admission | None = None  # of the pool that the worker belongs to
+    handing = False  # it is in the middle of another executor's submit()
     inline: tuple[Task, ...] = ()  # tasks that this thread runs itself because the pool was full
 
 

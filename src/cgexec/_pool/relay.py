@@ -11,7 +11,8 @@ one whose `Admission.next` comes first. A second one is told to PARK.
 
 The other executor may hold a lock of its own while it ends its futures (it breaks down; it is shut down and cancels
 what waits), and a submit from there would wait for ever. If it says that it is broken, the pool is closed first, so
-that nothing is submitted; else the clock's thread goes on.
+that nothing is submitted; else the clock's thread goes on. So it does for what a finalizer or a signal's handler brings
+about in the middle of the other executor's submit.
 """
 
 import logging
@@ -41,7 +42,7 @@ class Relay(Hands):
 
     def __init__(self, state: Admission, name: str, inner: Inner) -> None:
         self.inner = inner
-        self._late: deque[Flight] = deque()  # ended, and left to the clock
+        self._late: deque[tuple[Worker, Flight | None]] = deque()  # left to the clock
         self._hooked = False
         self._shutting = False  # the other executor, by the clock
         super().__init__(state, name)
@@ -50,7 +51,10 @@ class Relay(Hands):
 
     def act(self, worker: Worker, task: Task | None = None) -> None:
         """Have the permit ask for a task; raise what the other executor raised if it took *task* not."""
-        self._go_on(worker, 0, task)
+        if here.handing:
+            self._leave_to_clock(worker, None)
+        else:
+            self._go_on(worker, 0, task)
 
     def landed(self, flight: Flight) -> None:
         """Go on with the permit of a call that has ended."""
@@ -59,9 +63,8 @@ class Relay(Hands):
             if broken is not None and self.inner.is_broken():
                 self._break_down(broken)  # first, so that nobody hands anything over any more
                 self._go_on(flight.permit, 0, None, flight)
-            elif broken is not None or self._was_cancelled_there(flight):
-                self._late.append(flight)
-                self.look_after(0)
+            elif broken is not None or self._was_cancelled_there(flight) or here.handing:
+                self._leave_to_clock(flight.permit, flight)
             else:
                 self._go_on(flight.permit, 0, None, flight)
         except BaseException:
@@ -73,8 +76,8 @@ class Relay(Hands):
     def tick(self, now: float) -> float | None:
         """Do what is due by time, and go on where the other executor could not be asked at once."""
         while self._late:
-            flight = self._late.popleft()
-            self._go_on(flight.permit, 0, None, flight)
+            permit, flight = self._late.popleft()
+            self._go_on(permit, 0, None, flight)
         if self._shutting:
             self._shutting = False
             self.inner.executor.shutdown(wait=False)
@@ -190,6 +193,7 @@ class Relay(Hands):
         task.flight = flight
         if extra is not None:
             self.expect_end(task)
+        here.handing = True
         try:
             if self.inner.kind == "thread":
                 context = None if extra is None else extra.context
@@ -200,6 +204,8 @@ class Relay(Hands):
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody is told
             task.flight = None
             return error
+        finally:
+            here.handing = False
         if not self._hooked:
             self._hooked = True
             life.insist(type(self.inner.executor))
@@ -221,6 +227,10 @@ class Relay(Hands):
             here.state = before
             if task.done():
                 task.flight = flight.inner = None
+
+    def _leave_to_clock(self, permit: Worker, flight: Flight | None) -> None:
+        self._late.append((permit, flight))
+        self.look_after(0)
 
     # -- when something goes wrong -----------------------------------------------------------------------------------
 
