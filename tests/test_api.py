@@ -10,6 +10,7 @@ import pytest
 import cgexec
 
 PUBLIC = [
+    "BoundedExecutor",
     "Leftovers",
     "Limits",
     "Profile",
@@ -28,6 +29,7 @@ PUBLIC = [
     "serve_stats",
     "unfused",
     "usage",
+    "wrap",
 ]
 
 

@@ -27,8 +27,8 @@ LAYERS = [
     {"_errors", "_leftovers", "_settings"},
     {"_pool."},
     {"_off", "_options", "_bridge", "_limiter"},
-    {"_executor"},
-    {"anyio", "asyncio"},
+    {"_executor", "_wrap", "_cluster"},
+    {"anyio", "asyncio", "distributed"},
     {"starlette"},
     {"__init__"},
     {"metrics."},
@@ -61,10 +61,12 @@ INSIDE = {
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"roster"},
         {"served"},
-        {"life", "overdue", "mapping", "crowd"},
+        {"life", "overdue", "mapping", "relayed", "crowd"},
         {"ticker", "reports", "serving", "recording"},
         {"flight"},
-        {"crew", "adapting"},
+        {"hands"},
+        {"crew", "inner", "adapting"},
+        {"relay"},
         {"watch"},
         {"saturation"},
         {"door", "draining", "stock_names"},
@@ -174,6 +176,7 @@ def test_optional_packages_are_not_imported_at_module_level():
             "starlette",
             "prometheus_client",
             "opentelemetry",
+            "distributed",
         }
 
 

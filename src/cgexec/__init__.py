@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from cgexec._quantity import format_bytes, parse_quantity
     from cgexec._recommend import Recommendation, recommend
     from cgexec._usage import Usage, usage
+    from cgexec._wrap import BoundedExecutor, wrap
 
 __all__ = [
+    "BoundedExecutor",
     "Leftovers",
     "Limits",
     "Profile",
@@ -45,6 +47,7 @@ __all__ = [
     "serve_stats",
     "unfused",
     "usage",
+    "wrap",
 ]
 
 __version__ = "0.1.0"
@@ -52,6 +55,7 @@ __version__ = "0.1.0"
 # Loaded when first asked for, as concurrent.futures does with its pools: whoever imports the package for one name
 # should not pay for the others (PEP 562).
 _HOMES = {
+    "BoundedExecutor": "cgexec._wrap",
     "Leftovers": "cgexec._leftovers",
     "Limits": "cgexec._limits",
     "Profile": "cgexec._adaptive.profile",
@@ -70,6 +74,7 @@ _HOMES = {
     "serve_stats": "cgexec._pool.served",
     "unfused": "cgexec._memory.fuse",
     "usage": "cgexec._usage",
+    "wrap": "cgexec._wrap",
 }
 
 

@@ -17,16 +17,16 @@ from cgexec import _off
 from cgexec._adaptive.profile import Profile
 from cgexec._leftovers import Leftovers
 from cgexec._limits import Limits
-from cgexec._options import Options
+from cgexec._options import Options, view
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.admission import Admission
+from cgexec._pool.crew import Crew
 from cgexec._pool.front import Pool
 from cgexec._pool.look import Stats
 from cgexec._pool.stock_names import StockNames
 from cgexec._pool.task import Extra, Task
 from cgexec._settings import OnMemoryError, WhenFull, check_seconds, check_workers, settings
 from cgexec._usage import Usage
-from cgexec._workload import parse_memory
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -158,8 +158,12 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         if kept.mode == "off":
             self._max_workers = kept.size.limit
             return
-        self._pool = pool = Pool(kept, self._name, prefix, initializer, initargs)
-        self._crew = pool.crew
+
+        def hire(state: Admission) -> Crew:
+            self._crew = Crew(state, self._name, prefix, initializer, initargs, kept.idle_timeout)
+            return self._crew
+
+        self._pool = pool = Pool(kept, self._name, hire)
         self._state = pool.state
         self._dressed = kept.copy_context or kept.policy.max_wait is not None
         # The threads hold the crew, not the executor: dropped by its user, it is collected, and what waits is finished.
@@ -305,14 +309,12 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             retry_on_memory_error: such a task may run twice, and is run again when memory runs out for it (True), or
                 never is (False). Default: what the pool was told (``on_memory_error``).
         """
-        return Options(
+        return view(
             self,
-            Extra(
-                queue_timeout=check_seconds("queue_timeout", queue_timeout, least=0),
-                run_timeout=check_seconds("run_timeout", run_timeout, least=0),
-                memory=None if memory is None else parse_memory("memory", memory),
-                retry=None if retry_on_memory_error is None else bool(retry_on_memory_error),
-            ),
+            memory=memory,
+            queue_timeout=queue_timeout,
+            run_timeout=run_timeout,
+            retry_on_memory_error=retry_on_memory_error,
         )
 
     # -- looking ----------------------------------------------------------------------------------------------------

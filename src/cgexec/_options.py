@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.task import Extra
+from cgexec._settings import check_seconds
+from cgexec._workload import parse_memory
 
 if TYPE_CHECKING:
     from cgexec._executor import ThreadPoolExecutor
+    from cgexec._wrap import BoundedExecutor
 
-__all__ = ["Options"]
+__all__ = ["Options", "view"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +26,7 @@ class Options:
     Immutable and cheap; keep one for each kind of call. With CGEXEC_MODE=off it passes everything on.
     """
 
-    def __init__(self, executor: "ThreadPoolExecutor", extra: Extra) -> None:
+    def __init__(self, executor: "ThreadPoolExecutor | BoundedExecutor", extra: Extra) -> None:
         self._executor = executor
         self._extra = extra
 
@@ -74,3 +77,23 @@ class Options:
         mapping.check_buffersize(buffersize)
         calls = awaiting.each_call(iterables)
         return pool.stream(fn, calls, buffersize, ordered, self._extra, awaiting.AsyncioLoop, self._executor)
+
+
+def view(
+    executor: "ThreadPoolExecutor | BoundedExecutor",
+    *,
+    memory: str | float | None,
+    queue_timeout: float | None,
+    run_timeout: float | None,
+    retry_on_memory_error: bool | None = None,
+) -> Options:
+    """Return the view with these, checked."""
+    return Options(
+        executor,
+        Extra(
+            queue_timeout=check_seconds("queue_timeout", queue_timeout, least=0),
+            run_timeout=check_seconds("run_timeout", run_timeout, least=0),
+            memory=None if memory is None else parse_memory("memory", memory),
+            retry=None if retry_on_memory_error is None else bool(retry_on_memory_error),
+        ),
+    )

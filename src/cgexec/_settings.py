@@ -68,6 +68,7 @@ class Care(NamedTuple):
         observe: nothing is held, only counted.
         fuse: whether an allocation fails before the kernel would kill.
         retry: whether a task is run again that memory ran out for.
+        children: the tasks run in child processes of this one.
     """
 
     guard: bool = False
@@ -77,6 +78,7 @@ class Care(NamedTuple):
     observe: bool = False
     fuse: bool = False
     retry: bool = False
+    children: bool = False
 
 
 class Settings(NamedTuple):

@@ -348,3 +348,15 @@ def test_a_forked_child_has_a_closed_pool_with_nothing_in_it():
     assert (state.running, state.waiting(), len(state.line), len(state.staff)) == (0, 0, 0, 0)
     assert state.offer(task(state)) is Verdict.CLOSED
     assert state.is_quiet()
+
+
+def test_a_pool_that_shrank_does_not_count_the_time_before_anything_waited():
+    state = Admission(2, 10)
+    sizes.resize(state, 1, 10, "test", 1000.0)
+    hired(state)
+    state.offer(task(state))
+    assert sizes.stalled(state, 1001.0) is Verdict.TICK
+    assert sizes.stalled(state, 1002.0) is Verdict.TICK
+    assert state.extra == 0
+    assert isinstance(sizes.stalled(state, 1001.0 + sizes.STALL_SECONDS), Worker)
+    assert state.extra == 1

@@ -11,7 +11,13 @@ import pytest
 import cgexec
 from support.pools import SOON, holding
 
-POOLS = {"standard": futures.ThreadPoolExecutor, "cgexec": cgexec.ThreadPoolExecutor}
+
+def wrapped(*args, **kwargs):
+    return cgexec.wrap(futures.ThreadPoolExecutor(*args, **kwargs))
+
+
+POOLS = {"standard": futures.ThreadPoolExecutor, "cgexec": cgexec.ThreadPoolExecutor, "wrapped": wrapped}
+WITH_THREADS = ["standard", "cgexec"]
 
 
 @pytest.fixture(params=POOLS)
@@ -158,12 +164,14 @@ def test_nonsense_is_refused_in_the_same_words(make, arguments, error, words):
         make(*arguments)
 
 
+@pytest.mark.parametrize("make", WITH_THREADS, indirect=True)
 def test_threads_are_named_and_numbered(make):
     with make(2, "prefix") as pool, holding(pool, 2):
         names = sorted(thread.name for thread in pool._threads)
     assert names == ["prefix_0", "prefix_1"]
 
 
+@pytest.mark.parametrize("make", WITH_THREADS, indirect=True)
 def test_an_idle_thread_is_used_again(make):
     # The worker says that it is idle after the future is done; between the two another may be started.
     with make(4) as pool, holding(pool, 1):
@@ -177,7 +185,7 @@ def test_an_abandoned_pool_finishes_its_work_and_its_threads_end(make):
     pool.submit(lambda: (started.set(), release.wait(SOON)))
     assert started.wait(SOON)
     waiting = pool.submit(pow, 2, 10)
-    threads = pool._threads
+    threads = getattr(pool, "executor", pool)._threads
     gone = weakref.ref(pool)
     del pool
     gc.collect()

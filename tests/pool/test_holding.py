@@ -129,7 +129,7 @@ def test_where_only_observed_it_starts_and_is_counted():
 
 def test_a_closed_pool_keeps_its_worker_for_what_is_held():
     from cgexec._pool import endings
-    from cgexec._pool.crew import SHUT_DOWN
+    from cgexec._pool.hands import SHUT_DOWN
 
     state = machine()
     fund(state, NONE)

@@ -9,7 +9,7 @@ import pytest
 import cgexec
 from cgexec._pool import endings, lines
 from cgexec._pool.admission import Admission
-from cgexec._pool.crew import SHUT_DOWN
+from cgexec._pool.hands import SHUT_DOWN
 from cgexec._pool.records import Verdict
 from cgexec._pool.task import AGAIN, CANCELLED, RUNNING, WAITING
 from support.pools import SOON, eventually, hired, holding, started, task

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from cgexec._environ import read_environ
 from cgexec._kernel import levels, parse
-from cgexec._kernel.files import printable
+from cgexec._kernel.files import Files, printable
 from cgexec._kernel.kept import KeptFiles
 from cgexec._kernel.locate import Chain, Place
-from cgexec._memory.siblings import count_like
+from cgexec._memory.siblings import count_like, descendants
 from cgexec._snapshot import locate_own
 
 __all__ = ["Gauge", "Own", "Reading"]
@@ -31,7 +31,7 @@ _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
 class Own(NamedTuple):
     """What this process holds, in bytes: /proc/self/status. *data* is what RLIMIT_DATA counts."""
 
-    private: int  # RssAnon
+    private: int  # RssAnon, with that of child processes where these do the work
     shared: int  # RssShmem
     resident: int
     most_resident: int  # VmHWM: the most that `resident` ever was
@@ -74,12 +74,14 @@ class Gauge:
 
     def __init__(self) -> None:
         self.files = KeptFiles()
+        self.with_children = False  # the work is done by child processes, so what they hold is our own
         self._due = self._close_due = 0.0
         self._chain: Chain | None = None
         self._levels: list[_Level] = []
         self._unseen: list[_Level] = []  # limits that stand in no file of a level
         self._processes = 1
         self._kills: int | None = None
+        self._children: tuple[int, ...] = ()
 
     def read(self, now: float, *, closely: bool = False) -> Reading | None:
         """
@@ -123,6 +125,7 @@ class Gauge:
             return None
         private = sizes.get("RssAnon", sizes["VmRSS"])  # older than Linux 4.5
         resident = sizes["VmRSS"]
+        private += sum(map(self._private_of, self._children))
         threads = parse.parse_status_word(text or "", "Threads") or ""
         return Own(
             private,
@@ -139,6 +142,11 @@ class Gauge:
         if len(words) < 3 or not (words[1].isdecimal() and words[2].isdecimal()):
             return None
         return (int(words[1]) - int(words[2])) * _PAGE
+
+    def _private_of(self, child: int) -> int:
+        text = Files.text(self.files, f"/proc/{child}/status")  # not kept: it may be gone the next time
+        sizes = {} if text is None else parse.parse_kib_table(text, _KEYS)
+        return sizes.get("RssAnon", sizes.get("VmRSS", 0))
 
     def close(self) -> None:
         """Let the descriptors go until the next look."""
@@ -163,7 +171,10 @@ class Gauge:
         if self._levels:
             events, _ = levels.read_memory_events(files, chain.version, chain.places[0])
             self._kills = events.get("oom_kill")
-            self._processes = count_like(files, levels.read_processes(files, chain))
+            pids = levels.read_processes(files, chain)
+            self._processes = count_like(files, pids)
+            # Only where others share the container: else its use is ours, children included.
+            self._children = descendants(files, pids) if self.with_children and self._processes > 1 else ()
 
     def _reread(self) -> None:
         """Read the limits of the levels that are known."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cgexec._kernel.files import Files
 
-__all__ = ["count_like"]
+__all__ = ["count_like", "descendants"]
 
 # A look at more processes than this is not worth its time; a service has fewer.
 _MOST = 64
@@ -26,6 +26,15 @@ def count_like(files: Files, pids: tuple[int, ...]) -> int:
         if pid != me and _parent(files, pid) == parent and mine is not None and _program(pid) == mine
     ]
     return 1 + len(like)
+
+
+def descendants(files: Files, pids: tuple[int, ...]) -> tuple[int, ...]:
+    """Return those of *pids* that this process, or a child of it, and so on, has started."""
+    parents = {pid: _parent(files, pid) for pid in pids[:_MOST]}
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family and pid not in family}:
+        family |= more
+    return tuple(sorted(family - {os.getpid()}))
 
 
 def _program(pid: int) -> str | None:

@@ -132,8 +132,11 @@ class Admission(Books):
                 elif worker.handed:  # woken twice, it asks though it has been given a task meanwhile
                     worker.handed = False
                     answer = worker.task
+                elif not worker.parked:  # a permit, for which another thread has asked meanwhile: see `relay`
+                    answer = _PARK
                 if worker.parked:  # it was woken twice
-                    self._unpark(worker)
+                    self.parked.remove(worker)
+                    worker.parked = False
                 queue = self.queue
                 while answer is None and queue and not self.crowded:
                     task = queue[0]
@@ -232,10 +235,6 @@ class Admission(Books):
         if self.quiet:
             worker.chores = [*(worker.chores or ()), *self.take_quiet()]
         return _LEAVE
-
-    def _unpark(self, worker: Worker) -> None:
-        self.parked.remove(worker)
-        worker.parked = False
 
     def cancelled(self, task: Task) -> list[Chore] | Verdict:
         """Take out a task whose future was cancelled; its place is free at once. Return what is to be done."""

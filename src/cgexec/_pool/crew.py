@@ -7,64 +7,36 @@ Everything here is told what to do by the state machine, and does it without the
 
 import heapq
 import logging
-import math
-import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
-from functools import partial
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any
 
 from cgexec._memory.fuse import fuse
-from cgexec._pool import endings, life, mending, overdue, sizes, ticker
+from cgexec._pool import life, sizes
 from cgexec._pool.admission import Admission
+from cgexec._pool.hands import EXITING, RETRY, Hands, end_all
 from cgexec._pool.here import here
-from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Verdict, Worker
+from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.serving import work
 from cgexec._pool.task import Task
-from cgexec._settings import Care
 
-__all__ = ["SHUT_DOWN", "Crew", "do_all", "end_all"]
+__all__ = ["Crew"]
 
-# The logger and the words of the standard library, which programs and its own tests look for.
+# The logger of the standard library, which programs and its own tests look for.
 _STOCK_LOGGER = logging.getLogger("concurrent.futures")
 _LOGGER = logging.getLogger("cgexec")
-SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
-_EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
 _BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore", final=True)
 
 # How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.
 _LOOK_AGAIN = 1.0
 _LOOK_AT_EXIT = 0.02
-# After the system refused a thread, seconds until another is tried.
-_RETRY_THREAD = 1.0
 
 
-class Watching(Protocol):
-    """Who looks at memory; *due* is when to do so, in monotonic seconds."""
-
-    due: float
-
-    def look(self, asking: Worker | None = None) -> None:
-        """Look, and call whoever may start now."""
-
-
-class _Nobody:
-    """The watch of a pool that does not mind memory."""
-
-    due = math.inf
-
-    def look(self, asking: Worker | None = None) -> None:
-        """Have seen nothing."""
-
-
-_NOBODY = _Nobody()
-
-
-class Crew:
+class Crew(Hands):
     """
-    Starts and calls workers, and ends what the state machine took out.
+    `Hands` with threads of its own.
 
     Thread-safe. Its lock guards the threads and the free numbers, and nothing else is done under it. Re-entrant, as a
     finalizer that runs in the middle may submit.
@@ -79,12 +51,7 @@ class Crew:
         initargs: tuple[Any, ...],
         idle_timeout: float | None,
     ) -> None:
-        self.state = state
-        self.name = name
         self.idle_timeout = idle_timeout
-        self.watch: Watching = _NOBODY  # who looks at memory for it
-        self.care = Care()
-        self.sleeper: Sleeper | None = None  # who sizes it by the load
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = initargs
@@ -92,7 +59,7 @@ class Crew:
         self._threads: dict[Worker, threading.Thread] = {}
         self._leaving: list[threading.Thread] = []
         self._numbers: list[int] = []  # given back
-        life.register(self)
+        super().__init__(state, name)
 
     # -- what others ask of it ------------------------------------------------------------------------------------
 
@@ -111,56 +78,16 @@ class Crew:
         except RuntimeError:  # already woken, by whoever mended an interrupted call
             return
 
-    def call_all(self, workers: Iterable[Worker], chores: Iterable[Chore] = ()) -> None:
-        """Act for each of the workers, and do the chores."""
-        do_all([*(partial(self.act, worker) for worker in workers), *chores])
-
-    def mend(self) -> None:
-        """Set right what an exception in the middle of a call may have left undone, though another comes meanwhile."""
-        try:
-            self._mend()
-        except BaseException:
-            self._mend()
-            raise
-
-    def _mend(self) -> None:
-        if isinstance(sys.exception(), MemoryError):
-            fuse().give_out(everything=here.worker is None)
-        workers = mending.mend(self.state, threading.get_ident())
-        if isinstance(workers, list):
-            self.call_all(workers)
+    def mend_once(self) -> None:
+        """Do what `Hands` does, and try again soon to have the threads that were refused."""
+        super().mend_once()
         if self.state.thread_cap is not None:
-            self.look_after(_RETRY_THREAD)
-
-    def close(self, why: Closed = SHUT_DOWN, *, drop: bool = False) -> bool:
-        """
-        Accept nothing more; cancel what waits if *drop*.
-
-        Returns:
-            False if that is done a little later: the caller has interrupted a locked part, and must not wait for it.
-        """
-        closing = self.take_out(why, drop=drop)
-        if closing is not None:
-            end_all(closing, None)
-        return closing is not None
-
-    def take_out(self, why: Closed = SHUT_DOWN, *, drop: bool = True) -> list[Task] | None:
-        """Accept nothing more; return what waited, for the caller to end. None as `close` returns False."""
-        closing = endings.close(self.state, why, drop="cancelled" if drop else None)
-        if not isinstance(closing, Closing):
-            self.state.later(partial(self.close, why, drop=drop))
-            return None
-        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_all, closing.refused, why)])
-        return closing.dropped
-
-    def close_at_exit(self) -> None:
-        """Let what waits be finished and idle workers go: the interpreter is about to join them."""
-        self.close(_EXITING)
+            self.look_after(RETRY)
 
     def after_fork(self) -> None:
         """Be closed for good: the threads are the parent's, and so is whatever waits and runs."""
         forker = here.worker if here.state is self.state else None  # a task of ours that forked goes on in the child
-        mending.after_fork(self.state, Closed(RuntimeError, life.FORKED, final=True), forker)
+        self.forget_parent(forker)
         self._lock = threading.RLock()
         self._threads, self._leaving = {}, []
 
@@ -169,15 +96,6 @@ class Crew:
         with self._lock:
             threads = {*self._threads.values(), *(self._leaving if leaving else ())}
             return {thread for thread in threads if thread.ident is not None}  # started
-
-    def look_after(self, seconds: float) -> None:
-        """Have `tick` called in so many seconds, or sooner."""
-        ticker.call_at(self, monotonic() + seconds)
-
-    def expect_end(self, task: Task) -> None:
-        """Look after a task that starts, if it should not run for long."""
-        if task.extra is not None and task.extra.run_timeout is not None:
-            self.look_after(task.extra.run_timeout)
 
     def rouse(self) -> None:
         """Have the pool looked at, as there is work. Called when a worker wakes or starts, and now and then."""
@@ -191,19 +109,13 @@ class Crew:
             answer = sizes.lift_cap(self.state)
             if isinstance(answer, tuple):
                 self.call_all([] if answer[0] is None else [answer[0]], answer[1])
-        dues = [overdue.attend(self.state, self.name, now, self.call_all)]
-        more = sizes.stalled(self.state, now)
-        if isinstance(more, Worker):
-            self.act(more)
-        if more is not None:
-            dues.append(now + _RETRY_THREAD)
-        return min((due for due in dues if due is not None), default=None)
+        return super().tick(now)
 
     # -- threads --------------------------------------------------------------------------------------------------
 
     def _start(self, worker: Worker, task: Task | None) -> None:
         if life.is_over():
-            self._refuse(worker, task, RuntimeError(_EXITING.text))
+            self._refuse(worker, task, RuntimeError(EXITING.text))
             return
         with self._lock:
             worker.number = heapq.heappop(self._numbers) if self._numbers else len(self._threads)
@@ -239,7 +151,7 @@ class Crew:
         why = Closed(RuntimeError, str(error))
         if not life.is_over():
             why = Closed(RuntimeError, f"{error}: no worker of pool {self.name!r} is there, so the task was not queued")
-            self.look_after(_RETRY_THREAD)
+            self.look_after(RETRY)
         # Nobody is there to run them. The futures of others end so; who hands in *task* is told here.
         end_all([each for each in stranded if each is not task], why)
         if task in stranded:
@@ -270,10 +182,7 @@ class Crew:
             self._initializer(*self._initargs)
         except BaseException:  # whatever it raises breaks the pool, as in the standard library
             _STOCK_LOGGER.critical("Exception in initializer:", exc_info=True)
-            closing = endings.close(self.state, _BROKEN, drop="failed")
-            assert isinstance(closing, Closing), "a worker thread interrupts nobody"
-            self.call_all(closing.called, closing.chores)
-            end_all((*closing.dropped, *closing.refused), _BROKEN)
+            self.break_down(_BROKEN)
             return False
         return True
 
@@ -317,20 +226,3 @@ class Crew:
         """Forget the thread of a worker that leaves; of a closed pool all are kept, for whoever joins them."""
         if self.state.closed is None:  # a benign race: a thread kept too long is joined once more
             self._gone(worker)
-
-
-def do_all(chores: Iterable[Chore]) -> None:
-    """Do each of the chores, whatever the others raise (callbacks are anybody's code); then raise the first error."""
-    first: BaseException | None = None
-    for chore in chores:
-        try:
-            chore()
-        except BaseException as error:  # noqa: BLE001  # raised below
-            first = first or error
-    if first is not None:
-        raise first
-
-
-def end_all(tasks: Iterable[Task], why: Closed | None) -> None:
-    """End tasks that were taken out before they ran: with that error, or as cancelled."""
-    do_all([partial(task.end, None if why is None else why.error(why.text)) for task in tasks])

@@ -15,7 +15,7 @@ from typing import Any
 from cgexec._errors import QueueFull, Reason
 from cgexec._pool import endings, lines, saturation
 from cgexec._pool.admission import Admission
-from cgexec._pool.crew import Crew
+from cgexec._pool.hands import Hands
 from cgexec._pool.here import here, on_event_loop
 from cgexec._pool.look import estimate
 from cgexec._pool.overdue import function_name
@@ -43,7 +43,7 @@ class Door:
     what was said of refusals.
     """
 
-    def __init__(self, state: Admission, crew: Crew, policy: Policy) -> None:
+    def __init__(self, state: Admission, crew: Hands, policy: Policy) -> None:
         self.state = state
         self.crew = crew
         self.policy = policy

@@ -4,15 +4,14 @@ from time import monotonic
 
 from cgexec._leftovers import Leftovers, Running, Unstarted
 from cgexec._pool import endings
-from cgexec._pool.crew import Crew, end_all
-from cgexec._pool.overdue import function_name
-from cgexec._pool.records import Worker
+from cgexec._pool.hands import Hands, end_all
+from cgexec._pool.overdue import function_name, thread_name
 from cgexec._pool.task import Task
 
 __all__ = ["collect"]
 
 
-def collect(crew: Crew) -> Leftovers:
+def collect(crew: Hands) -> Leftovers:
     """Take what has not started out of a pool, and return it with what is still running."""
     now = monotonic()
     dropped = crew.take_out() or []
@@ -20,15 +19,11 @@ def collect(crew: Crew) -> Leftovers:
     end_all(dropped, None)
     found = crew.state.enter(lambda: endings.running(crew.state))
     running = tuple(
-        Running(task, function_name(task), now - since, _thread(worker))
+        Running(task, function_name(task), now - since, thread_name(worker))
         for task, since, worker in (found if isinstance(found, list) else ())
         if not task.done()
     )
     return Leftovers(unstarted, running)
-
-
-def _thread(worker: Worker | None) -> str:
-    return "its submitter's" if worker is None or worker.thread is None else worker.thread.name
 
 
 def _unstarted(task: Task, now: float) -> Unstarted:

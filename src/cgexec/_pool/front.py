@@ -18,8 +18,8 @@ from cgexec._leftovers import Leftovers
 from cgexec._pool import awaiting, draining, endings, sizes, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
-from cgexec._pool.crew import Crew
 from cgexec._pool.door import Door
+from cgexec._pool.hands import Hands
 from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
@@ -46,15 +46,15 @@ class Pool:
         self,
         kept: Settings,
         name: str,
-        prefix: str,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
+        hands: Callable[[Admission], Hands],
+        task: type[Task] = Task,
     ) -> None:
         self.kept = kept
         self.name = name
         limit = kept.size.limit
         self.state = Admission(limit, _places(kept, limit), least=kept.least)
-        self.crew = Crew(self.state, name, prefix, initializer, initargs, kept.idle_timeout)
+        self.crew = hands(self.state)
+        self.new = task
         self.door = Door(self.state, self.crew, kept.policy)
         if kept.care.guard:
             self.state.needs, self.state.observe = kept.care.needs, kept.care.observe
@@ -85,7 +85,7 @@ class Pool:
 
     def make(self, call: Call, extra: Extra | None) -> Task:
         """Return a task for the call, with the submitter's context if the pool copies it."""
-        task = Task()
+        task = self.new()
         task.fn, task.args, kwargs = call
         task.kwargs = kwargs or None
         task.home = self.state
@@ -106,13 +106,13 @@ class Pool:
 
     def submitter(self, fn: Callable[..., Any], extra: Extra | None = None) -> Callable[..., Future[Any]]:
         """Return what hands calls of *fn* in for `map`: no policy applies, each waits for a place where it may."""
-        state, door, plain = self.state, self.door, extra is None and not self.kept.copy_context
+        state, door, new, plain = self.state, self.door, self.new, extra is None and not self.kept.copy_context
 
         def submit(*args: Any) -> Future[Any]:
             if not plain:
                 dressed = self.make((fn, args, None), extra)
                 return self._handed_in(dressed, lambda: door.enter_any(state.offer(dressed), dressed))
-            task = Task()
+            task = new()
             task.fn = fn
             task.args = args
             task.home = state
@@ -209,12 +209,12 @@ class Pool:
 
     # -- changing and ending ----------------------------------------------------------------------------------------
 
-    def resize(self, limit: int) -> None:
+    def resize(self, limit: int, why: str | None = None) -> None:
         """
         Have another number of workers, or say so where only observed. As if it had been said when the pool was made: it
         is fixed from now on, or with ``adaptive=True`` the most.
         """
-        why = f"resize({limit})"
+        why = why or f"resize({limit})"
         if self.kept.size.forced:
             _LOGGER.info(
                 "[resize-ignored] pool %r: %s is passed over because of %s", self.name, why, self.kept.size.why
@@ -266,7 +266,7 @@ class Pool:
             self.crew.mend()
             raise
         if wait and done:
-            if threading.current_thread() not in self.crew.threads():  # one of ours cannot wait: join() says so below
+            if not self.crew.is_worker():  # one of ours cannot wait: join() says so below
                 self._wait_until_quiet(None)
             self._join(None)
 
@@ -297,7 +297,7 @@ class Pool:
 
     def _check_no_worker_drains(self) -> None:
         ours = any(task.home is self.state for task in here.inline)
-        if ours or threading.current_thread() in self.crew.threads():
+        if ours or self.crew.is_worker():
             raise RuntimeError("drain() was called by a worker of this pool and would wait for itself")
 
     async def adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:

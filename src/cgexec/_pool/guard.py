@@ -74,6 +74,13 @@ class Guarded:
             self._lock.release()
             self._settle()
 
+    def is_entangled(self) -> bool:
+        """
+        Return whether this thread must leave a note rather than wait for the lock: it is in the middle of a locked
+        part, of this or of another, whose holder may be waiting for it.
+        """
+        return bool(self._mark) and (self._mark == get_ident() or self._give_way())
+
     def _settle(self) -> None:
         while self._notes:
             try:

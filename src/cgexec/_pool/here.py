@@ -15,6 +15,7 @@ __all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "tri
 class _Here(threading.local):
     worker: Worker | None = None
     state: Admission | None = None  # of the pool that the worker belongs to
+    handing = False  # it is in the middle of another executor's submit()
     inline: tuple[Task, ...] = ()  # tasks that this thread runs itself because the pool was full
 
 
@@ -81,7 +82,7 @@ def cancel(future: "Future[Any]") -> bool:
         return True
     if not isinstance(future, Task) or future.done():
         return False
-    if future.place == RUNNING or future.tries or future in future.home.inline:
+    if (future.stoppable and (future.place == RUNNING or future.tries)) or future in future.home.inline:
         future.stop = True
         return not future.done()
     return False

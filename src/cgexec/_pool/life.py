@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 __all__ = ["FORKED", "Mortal", "at_exit", "is_over", "register"]
 
@@ -35,8 +35,9 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.pools: WeakSet[Mortal] = WeakSet()
+        self.pools: WeakKeyDictionary[Mortal, None] = WeakKeyDictionary()  # in the order of their making
         self.chores: list[Callable[[], object]] = []
+        self.insisted: set[type] = set()
         self.watched = False
         self.hooked = False  # the interpreter itself tells us
         self.over = False
@@ -48,12 +49,26 @@ _process = _Process()
 def register(pool: Mortal) -> None:
     """Have the pool told when the interpreter ends and after a fork; it is not kept alive by this."""
     with _process.lock:
-        _process.pools.add(pool)
+        _process.pools[pool] = None
         watch, _process.watched = not _process.watched, True
     if watch:
         _watch()
     if is_over():
         pool.close_at_exit()
+
+
+def insist(executor: type) -> None:
+    """
+    Have the pools told before executors of this class are, whose first call was just handed over.
+
+    The interpreter calls its hooks in reverse order, and the modules of other executors add theirs when they are loaded
+    or first used, which may be after ours.
+    """
+    with _process.lock:
+        new = _process.hooked and executor not in _process.insisted
+        _process.insisted.add(executor)
+    if new:
+        _watch()
 
 
 def at_exit(chore: Callable[[], object]) -> None:
@@ -97,7 +112,8 @@ def _wait_for_the_main_thread() -> None:
 def _end() -> None:
     with _process.lock:
         _process.over = True
-        pools, chores = list(_process.pools), list(_process.chores)
+        # The last made first: who hands work on to another pool was made after it.
+        pools, chores = list(_process.pools)[::-1], list(_process.chores)
     interrupted: BaseException | None = None
     for chore in [*(pool.close_at_exit for pool in pools), *chores]:
         try:
@@ -113,7 +129,7 @@ def _after_fork_in_child() -> None:
     forked, _process = _process, _Process()
     # What was asked of the interpreter holds in the child, too.
     _process.watched = _process.hooked = forked.hooked
-    _process.chores = forked.chores
+    _process.chores, _process.insisted = forked.chores, forked.insisted
     for pool in list(forked.pools):
         pool.after_fork()
 

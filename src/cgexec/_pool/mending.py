@@ -25,9 +25,10 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.recount()
 
 
-def mend(state: Admission, starter: int) -> list[Worker] | Verdict:
+def mend(state: Admission, starter: int | None) -> list[Worker] | Verdict:
     """
-    Count again after thread *starter* was interrupted, and return the workers that it may have left uncalled.
+    Count again after thread *starter* was interrupted, and return the workers that it may have left uncalled (None:
+    whoever had to call them).
 
     One of them may be woken twice then, which does no harm: it asks, and is parked again.
     """
@@ -35,7 +36,9 @@ def mend(state: Admission, starter: int) -> list[Worker] | Verdict:
     def recount() -> list[Worker]:
         state.recount()
         lost = [
-            each for each in state.staff if each.handed or (each.called and (each.thread or each.starter == starter))
+            each
+            for each in state.staff
+            if each.handed or (each.called and (each.thread or starter in (None, each.starter)))
         ]
         more = state.summon()
         return lost if more is None else [*lost, more]

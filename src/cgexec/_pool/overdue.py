@@ -12,7 +12,7 @@ from cgexec._pool.endings import Late, find_late
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.task import Task
 
-__all__ = ["attend", "function_name"]
+__all__ = ["attend", "function_name", "thread_name"]
 
 _LOGGER = logging.getLogger("cgexec")
 
@@ -63,6 +63,13 @@ def _log_overdue(pool: str, worker: Worker | None, task: Task, seconds: float) -
         pool,
         function_name(task),
         seconds,
-        "its submitter's" if thread is None else thread.name,
+        thread_name(worker),
         "".join(traceback.format_stack(frame)) if frame is not None else "  (not to be seen)",
     )
+
+
+def thread_name(worker: Worker | None) -> str:
+    """Return the name of the thread that a task runs in, or whose that is."""
+    if worker is None:
+        return "its submitter's"
+    return "the wrapped executor's" if worker.thread is None else worker.thread.name

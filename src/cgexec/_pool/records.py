@@ -5,7 +5,7 @@ from enum import Enum
 from threading import Lock, Thread
 from typing import NamedTuple, Protocol
 
-from cgexec._pool.task import AGAIN, CANCELLED, COMPLETED, STARVED, Task
+from cgexec._pool.task import AGAIN, CANCELLED, COMPLETED, RETURNED, STARVED, Task
 
 __all__ = ["Change", "Chore", "Closed", "Closing", "Sleeper", "Tally", "Ticket", "Verdict", "Worker"]
 
@@ -135,7 +135,7 @@ class Tally:
             self.completed += 1
         elif outcome == CANCELLED:
             self.cancelled += 1
-        else:
+        elif outcome != RETURNED:
             self.failed += 1
 
     def mean_seconds(self) -> float | None:

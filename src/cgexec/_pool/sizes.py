@@ -116,13 +116,14 @@ def stalled(state: Admission, now: float) -> Worker | Verdict | None:
     def part() -> Worker | Verdict | None:
         tally = state.tally
         ended = tally.completed + tally.failed + tally.cancelled
-        if ended != tally.ended_when_seen:
+        if ended != tally.ended_when_seen or not tally.seen:  # not seen: nobody has waited so long that we know
             tally.ended_when_seen, tally.seen = ended, now
             if state.extra:
                 state.extra = 0
                 state.rebound()
         if state.allowed >= state.reach or not state.waiting() or state.closed is not None:
             state.ticking = False
+            tally.seen = 0.0
             return None
         mean = tally.mean_seconds()
         patience = STALL_SECONDS if mean is None else max(STALL_SECONDS, STALL_MEANS * mean)

@@ -23,6 +23,7 @@ __all__ = [
     "FAILED",
     "GONE",
     "LINED",
+    "RETURNED",
     "RUNNING",
     "STARVED",
     "WAITING",
@@ -44,6 +45,7 @@ FAILED = 2
 CANCELLED = 3
 STARVED = 4  # for want of memory
 AGAIN = 5  # for want of memory; its future is open, and it is to be run again
+RETURNED = 6  # it did not run, and its submitter was told: as if it had never been there
 
 # A task that has run out of memory so often beside others is run alone the next time, and then for the last time.
 ALONE = 3
@@ -92,6 +94,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
     stop: bool = False
+    stoppable = True  # runs where `checkpoint` finds it
 
     def run(self) -> int:
         """Run the call, end the future and return how it ended. A frame of its own: an error's traceback holds it."""

@@ -20,9 +20,9 @@ from cgexec._memory.gauge import Gauge, Reading
 from cgexec._memory.planner import Outlook, Planner, Running, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
-from cgexec._pool.crew import Crew
 from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
+from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
@@ -48,12 +48,12 @@ _UNLIMITED_S = 1.0  # where no limit is set, until one is looked for again
 
 
 class _Pool(NamedTuple):
-    crew: Crew
+    crew: Hands
     care: Care
     need: Need
 
 
-_Call = tuple[Crew, Worker | None, Iterable[Chore]]
+_Call = tuple[Hands, Worker | None, Iterable[Chore]]
 
 
 class Watch:
@@ -71,7 +71,7 @@ class Watch:
         self.crowd = Crowd()
         self.reports = Reports()
         self._lock = threading.Lock()
-        self._crews: WeakSet[Crew] = WeakSet()
+        self._crews: WeakSet[Hands] = WeakSet()
         self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
@@ -79,7 +79,7 @@ class Watch:
         self._interval = _TICK_LEAST_S
         self._wants_relief = False
 
-    def add(self, crew: Crew) -> None:
+    def add(self, crew: Hands) -> None:
         """Look after a pool; at once, so that without a limit its first tasks do not meet a bound."""
         crew.state.price = Price(self.price)
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
@@ -153,6 +153,7 @@ class Watch:
         lately, ended = self._lately(pools), self._count_ended(pools)
         failed = self.crowd.see({id(pool.crew): pool.need for pool in pools}, ended, begin)
         fused = any(pool.care.fuse for pool in pools)
+        self.gauge.with_children = any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
         if failed:
             self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)

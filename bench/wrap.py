@@ -1,0 +1,103 @@
+"""
+What `wrap` costs a task: the wrapped executor's time less the bare one's, in microseconds.
+
+Run ``python bench/wrap.py``; prints a Markdown table of medians of paired runs: both executors live in one process and
+take turns. "cpu" is CPU time of this process, all threads together: what wrapping takes from other work. "wall" is what
+one waits, which with processes depends on who wakes whom. The target of the project is 3 microseconds.
+"""
+
+import argparse
+import gc
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import cgexec
+
+
+class Inline(Executor):
+    """Runs a call at once: what is left is the cost of the wrapper alone."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return a future that is done."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def nothing(*_: object) -> None:
+    """Be a task that costs nothing."""
+
+
+def burst(pool: Executor, tasks: int) -> None:
+    """Submit many, then wait for all."""
+    futures = [pool.submit(nothing) for _ in range(tasks)]
+    for future in futures:
+        future.result()
+
+
+def one_at_a_time(pool: Executor, tasks: int) -> None:
+    """Wait for each before the next."""
+    for _ in range(tasks):
+        pool.submit(nothing).result()
+
+
+CASES: tuple[tuple[str, Callable[[Executor, int], None]], ...] = (("burst", burst), ("one at a time", one_at_a_time))
+EXECUTORS: tuple[tuple[str, Callable[[], Executor], int], ...] = (
+    ("inline", Inline, 5_000),
+    ("2 threads", lambda: ThreadPoolExecutor(2), 5_000),
+    ("8 threads", lambda: ThreadPoolExecutor(8), 5_000),
+    ("2 processes", lambda: ProcessPoolExecutor(2), 1_000),
+)
+
+
+def measure(case: Callable[[Executor, int], None], pool: Executor, tasks: int) -> tuple[float, float]:
+    """Return wall and CPU time of a task, in microseconds."""
+    gc.collect()
+    begin, cpu = time.perf_counter(), time.process_time()
+    case(pool, tasks)
+    return (time.perf_counter() - begin) / tasks * 1e6, (time.process_time() - cpu) / tasks * 1e6
+
+
+def costs(
+    make: Callable[[], Executor], case: Callable[[Executor, int], None], tasks: int, rounds: int, in_flight: int | None
+) -> tuple[float, float, float, float]:
+    """Return the bare executor's wall and CPU time, and what wrapping adds to them; medians of pairs."""
+    bare, added = [], []
+    with make() as one, cgexec.wrap(make(), queue_size=math.inf, max_in_flight=in_flight) as other:
+        for pool in (one, other):
+            case(pool, tasks // 10)
+        for turn in range(rounds):
+            pair = (one, other) if turn % 2 else (other, one)
+            taken = {pool: measure(case, pool, tasks) for pool in pair}
+            bare.append(taken[one])
+            added.append(tuple(b - a for a, b in zip(taken[one], taken[other], strict=True)))
+    wall, cpu = (statistics.median(column) for column in zip(*bare, strict=True))
+    more_wall, more_cpu = (statistics.median(column) for column in zip(*added, strict=True))
+    return wall, cpu, more_wall, more_cpu
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=15)
+    arguments.add_argument("--only", default="", help="the executors whose name contains this")
+    arguments.add_argument("--in-flight", type=int, help="instead of the default")
+    told = arguments.parse_args()
+    version = ".".join(map(str, sys.version_info[:3]))
+    print(f"Python {version}, {told.rounds} rounds; microseconds a task, medians\n")
+    print("| executor | what | bare: wall | cpu | wrapping adds: wall | cpu |\n|---|---|---:|---:|---:|---:|")
+    for name, make, tasks in EXECUTORS:
+        if told.only not in name:
+            continue
+        for what, case in CASES:
+            found = costs(make, case, tasks, told.rounds, told.in_flight)
+            print(f"| {name} | {what} | " + " | ".join(f"{each:.1f}" for each in found) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""
+What is known of executors that others wrote: how many workers they have, where their calls run, and what each wants.
+
+Told apart by the names of their classes, so that none of their packages is loaded.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+__all__ = ["Inner", "Kind", "inner"]
+
+# Where calls run: threads of this interpreter, other interpreters of this process, its child processes, other
+# machines; "unknown" is any of these.
+Kind = Literal["thread", "interpreter", "process", "remote", "unknown"]
+
+_KINDS: Mapping[str, Kind] = {
+    "concurrent.futures.interpreter.InterpreterPoolExecutor": "interpreter",  # a subclass of the thread pool
+    "concurrent.futures.thread.ThreadPoolExecutor": "thread",
+    "concurrent.futures.process.ProcessPoolExecutor": "process",
+    "loky.process_executor.ProcessPoolExecutor": "process",
+    "mpi4py.futures.pool.MPIPoolExecutor": "remote",
+    "distributed.cfexecutor.ClientExecutor": "remote",
+}
+# Dask takes two calls of one function with equal arguments for the same, and runs the first, unless told otherwise.
+_DASK: Mapping[str, Any] = MappingProxyType({"pure": False})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Inner(NamedTuple):
+    """An executor and what is known of it. *workers*: how many calls it runs at once, None if it does not say."""
+
+    executor: Executor
+    kind: Kind
+    workers: int | None
+    words: Mapping[str, Any]  # keywords for its own submit()
+
+    @property
+    def says_running(self) -> bool:
+        """Whether its futures tell running from waiting at once; else a running call may be cancelled by mistake."""
+        return self.kind in ("thread", "interpreter", "process")
+
+    @property
+    def name(self) -> str:
+        """What it is called in texts."""
+        return type(self.executor).__name__
+
+    def is_broken(self) -> bool:
+        """Return whether it says that it is broken for good; there is no public way to ask but to submit."""
+        flags = getattr(self.executor, "_flags", None)  # loky's
+        return bool(getattr(self.executor, "_broken", False) or getattr(flags, "broken", None))
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Future[Any]:
+        """
+        Have it call ``fn(*args, **kwargs)``.
+
+        Keywords go by way of a partial, as some executors take a few (``fn``, ``key``, ``workers``) for their own.
+        """
+        return self.executor.submit(partial(fn, **kwargs) if kwargs else fn, *args, **self.words)
+
+
+def inner(executor: Executor) -> Inner:
+    """
+    Return what is known of an executor.
+
+    Raises:
+        TypeError: it is none. Something with a ``submit`` is not enough: pebble's pools have one that takes other
+            arguments.
+    """
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            f"cgexec.wrap() needs a concurrent.futures.Executor, got {type(executor).__name__}; "
+            "what has another submit() needs a small subclass of Executor (docs/howto/wrap.md)"
+        )
+    names = [f"{each.__module__}.{each.__qualname__}" for each in type(executor).__mro__]
+    kind: Kind = next((_KINDS[name] for name in names if name in _KINDS), "unknown")
+    dask = "distributed.cfexecutor.ClientExecutor" in names
+    workers = getattr(executor, "_max_workers", None)  # there is no public way to ask
+    known = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
+    return Inner(executor, kind, workers if known else None, _DASK if dask else _NOTHING)

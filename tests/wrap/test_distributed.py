@@ -1,0 +1,207 @@
+"""A cluster on this machine: real scheduler, real worker processes, one of them killed."""
+
+import contextlib
+import dataclasses
+import subprocess
+import sys
+from importlib.util import find_spec
+from types import MappingProxyType
+
+import pytest
+
+import cgexec
+from cgexec._cluster import WorkerReport, put_together, read_here
+from support import calls
+from support.calls import Meeting
+from support.cluster import dask_workers, empty_cluster
+from support.pools import SOON, eventually
+
+GIB = 1 << 30
+CGROUP = "/sys/fs/cgroup"
+
+
+def report(cpus=2, memory=4 * GIB, *, machine="m1", namespace="n1", path="a", bound=CGROUP):
+    limits = dataclasses.replace(
+        cgexec.limits(),
+        cpus=cpus,
+        memory_bytes=memory,
+        memory_limit=memory,
+        sources=MappingProxyType({"cpus": f"{bound}/cpu/{path}", "memory_bytes": f"{bound}/memory/{path}"}),
+    )
+    return WorkerReport(limits, cgexec.usage(), machine, namespace)
+
+
+# -- the arithmetic ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("second", "cpus", "shared"),
+    [
+        pytest.param(report(), 2, 2, id="same-container"),
+        pytest.param(report(path="b"), 4, 1, id="two-cgroups-of-one-view"),
+        pytest.param(report(namespace="n2"), 4, 1, id="two-containers-of-one-machine"),
+        pytest.param(report(machine="m2"), 4, 1, id="two-machines"),
+    ],
+)
+def test_what_workers_share_counts_once(second, cpus, shared):
+    found = put_together({"a": 4, "b": 4}, {"a": report(), "b": second})
+    assert (found.cpus, found.memory_bytes, found.threads) == (cpus, cpus * 2 * GIB, 8)
+    assert {worker.cpus_shared_by for worker in found.workers.values()} == {shared}
+    assert {worker.memory_shared_by for worker in found.workers.values()} == {shared}
+
+
+@pytest.mark.parametrize(("machine", "cpus"), [("m1", 8), ("m2", 16)])
+def test_containers_without_a_limit_share_their_machine(machine, cpus):
+    one = report(8, bound="/proc")
+    two = report(8, bound="/proc", namespace="n2", machine=machine)
+    assert put_together({"a": 1, "b": 1}, {"a": one, "b": two}).cpus == cpus
+
+
+def test_each_worker_counts_with_what_its_container_allows_and_no_more_than_its_threads():
+    found = put_together({"small": 8, "large": 8}, {"small": report(1, GIB), "large": report(8, 64 * GIB, path="b")})
+    answer = found.recommend(memory_per_task="400Mi")
+    assert answer.workers["large"] == 8
+    assert 1 <= answer.workers["small"] < 8
+    assert answer.reasons["small"].bound_by == "memory"
+    assert answer.max_in_flight == sum(answer.workers.values())
+
+
+def test_workers_that_cannot_be_asked_are_named_and_count_for_nothing():
+    found = put_together(
+        {"a": 1, "b": 1, "c": 1}, {"a": report(), "b": ModuleNotFoundError("No module named 'cgexec'")}
+    )
+    assert set(found.workers) == {"a"}
+    assert "No module named 'cgexec'" in found.unreadable["b"]
+    assert found.unreadable["c"] == "it did not answer"
+    assert "b: could not be asked" in found.explain()
+
+
+def test_a_cluster_without_workers_allows_one_call_that_waits_for_the_first():
+    assert put_together({}, {}).recommend().max_in_flight == 1
+
+
+def test_a_report_is_of_this_process_and_can_be_sent():
+    import pickle
+
+    sent = pickle.loads(pickle.dumps(read_here()))
+    assert sent.limits == cgexec.limits()
+    assert sent.machine
+
+
+def test_without_dask_it_says_what_to_install():
+    code = "import sys; sys.modules['distributed'] = None; import cgexec.distributed"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert 'ImportError: cgexec.distributed needs dask.distributed: pip install "cgexec[dask]"' in result.stderr
+
+
+# -- a real one --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scheduler():
+    if find_spec("distributed") is None:
+        yield None
+        return
+    with empty_cluster() as client:
+        yield client
+
+
+@pytest.fixture
+def client(scheduler):
+    if scheduler is None:
+        pytest.skip("distributed cannot be imported here")
+    return scheduler
+
+
+@pytest.fixture
+def workers(client):
+    """Two worker processes of one thread each."""
+    with dask_workers(client) as start:
+        start(), start()
+        client.wait_for_workers(2, SOON)
+        yield start
+
+
+def test_the_limits_are_read_on_the_workers(client, workers):
+    from cgexec.distributed import cluster_limits
+
+    found = cluster_limits(client)
+    assert (len(found.workers), found.threads, found.unreadable) == (2, 2, {})
+    assert set(found.workers) == set(client.nthreads())
+    assert all(worker.limits == cgexec.limits() for worker in found.workers.values())
+    assert found.cpus == cgexec.limits().cpus, "both are in this container"
+    assert "2 workers" in found.explain()
+
+
+def test_the_bound_follows_workers_as_they_come_and_go(client, workers):
+    from cgexec.distributed import executor
+
+    with executor(client, name="jobs") as pool:
+        assert pool.stats().limit == 3
+        assert "2 workers of the cluster with 2 threads" in pool.explain()
+        third = workers()
+        eventually(lambda: pool.stats().limit == 4)
+        third.terminate()
+        eventually(lambda: pool.stats().limit == 3)
+        assert "2 workers of the cluster" in pool.stats().last_change.why
+        assert pool.submit(calls.square, 3).result(SOON) == 9
+    assert client.status == "running", "the client is its owner's"
+
+
+def test_a_fixed_bound_stays(client, workers):
+    from cgexec.distributed import executor
+
+    with executor(client, max_in_flight=7) as pool:
+        assert pool.stats().limit == 7
+        assert list(pool.map(calls.square, range(30))) == [n * n for n in range(30)]
+
+
+def test_nothing_is_lost_when_a_worker_dies(client, workers, tmp_path):
+    from cgexec.distributed import executor
+
+    meeting = Meeting(tmp_path)
+    with executor(client) as pool:
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        rest = [pool.submit(calls.square, n) for n in range(40)]
+        workers.started[0].kill()
+        meeting.release()
+        assert [future.result(3 * SOON) for future in (*meeting.futures, *rest)] == [0, 1, *(n * n for n in range(40))]
+        eventually(lambda: pool.stats().running == 0)
+        seen = pool.stats()
+        assert (seen.submitted, seen.completed) == (42, 42)
+
+
+def test_a_call_that_raises_is_run_again_if_told_so(client, workers, tmp_path):
+    from cgexec.distributed import executor
+
+    with executor(client, retries=2) as pool:
+        with pytest.raises(ValueError, match="noted"):
+            pool.submit(calls.note_and_fail, str(tmp_path / "notes")).result(SOON)
+        assert (tmp_path / "notes").read_text() == "x\n" * 3
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [({"retries": -1}, "retries=-1"), ({"max_in_flight": 0}, "max_in_flight"), ({"io_ratio": 2}, "io_ratio=2")],
+)
+def test_nonsense_is_refused(client, told, words):
+    from cgexec.distributed import executor
+
+    with pytest.raises(ValueError, match=words):
+        executor(client, **told)
+
+
+def test_an_asynchronous_client_is_refused(client):
+    import asyncio
+
+    distributed = pytest.importorskip("distributed")
+    from cgexec.distributed import cluster_limits
+
+    async def main():
+        async with distributed.Client(client.scheduler.address, asynchronous=True) as other:
+            with pytest.raises(ValueError, match="asynchronous"):
+                cluster_limits(other)
+
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(main())
