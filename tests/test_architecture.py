@@ -24,6 +24,7 @@ LAYERS = [
     {"_pool."},
     {"_off", "_options"},
     {"_executor"},
+    {"_demo."},
     {"_cli.", "anyio"},
     {"__init__"},
     {"__main__"},
@@ -53,7 +54,8 @@ INSIDE = {
         {"front"},
         {"__init__"},
     ],
-    "_cli.": [{"stated", "formats", "threads", "compare", "processes"}, {"report"}, {"main"}, {"__init__"}],
+    "_demo.": [{"work", "rlimit"}, {"arena", "child"}, {"contest"}, {"show", "plot"}, {"__init__"}],
+    "_cli.": [{"stated", "formats", "threads", "compare", "processes", "demo"}, {"report"}, {"main"}, {"__init__"}],
 }
 
 

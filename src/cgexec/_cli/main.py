@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from cgexec import __version__
-from cgexec._cli import compare, formats, threads
+from cgexec._cli import compare, demo, formats, threads
 from cgexec._cli.report import Report, render, take_report
 from cgexec._cli.stated import KEYS, stated
 from cgexec._kernel.files import Files
@@ -26,7 +26,7 @@ from cgexec._usage import usage as read_usage
 
 __all__ = ["main"]
 
-_COMMANDS = ("report", "recommend", "env")
+_COMMANDS = ("report", "recommend", "env", "demo")
 # What libcgroup's cgexec takes before the command that it runs.
 _LIBCGROUP = ("-g", "--sticky", "-b")
 _WRONG_PROGRAM = """\
@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=threads.FORMATS, default="sh", help="sh (export), dotenv, or json (default: sh)"
     )
     env.set_defaults(run=_run_env)
+
+    demo.add_parser(commands)
     return parser
 
 
