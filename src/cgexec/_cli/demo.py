@@ -4,11 +4,11 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from cgexec._demo import plot, show
-from cgexec._demo.arena import open_arena
-from cgexec._demo.contest import contest
+from cgexec._demo.arena import Arena, open_arena
+from cgexec._demo.contest import Run, contest, signals_interrupt
 from cgexec._demo.work import Plan
 from cgexec._quantity import parse_bytes
 from cgexec._usage import usage
@@ -46,21 +46,27 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         plot.check(arguments.plot)
     room = usage().headroom_bytes
-    arena = open_arena(simulate=arguments.simulate, room=room, memory=plan.memory)
     out = sys.stderr if arguments.json else sys.stdout
+    try:
+        with signals_interrupt():
+            arena = open_arena(simulate=arguments.simulate, room=room, memory=plan.memory)
+            runs = _contest(plan, arena, room, out)
+    except KeyboardInterrupt:
+        sys.stderr.write("cgexec-py: interrupted; both runs were ended\n")
+        return _INTERRUPTED
+    print(json.dumps(show.as_dict(plan, arena, runs)) if arguments.json else f"\n{show.result(plan, arena, runs)}")
+    if arguments.plot is not None:
+        plot.draw(arguments.plot, plan, arena, runs)
+    return 0 if show.survived(runs) else 1
+
+
+def _contest(plan: Plan, arena: Arena, room: int, out: TextIO) -> tuple[Run, ...]:
     # A simulated limit is told to our pool as what others use and so much more: nobody else may start or end meanwhile.
     together = arena.real and room >= 2 * plan.memory + (64 << 20)
     bars = out.isatty() and os.environ.get("TERM") != "dumb"
     try:
         print(show.headline(plan, arena), file=out, flush=True)
         with show.progress(plan, out, bars=bars) as follow:
-            runs = contest(plan, arena, together=together, show=follow)
-    except KeyboardInterrupt:
-        sys.stderr.write("cgexec-py: interrupted; both runs were ended\n")
-        return _INTERRUPTED
+            return contest(plan, arena, together=together, show=follow)
     finally:
         arena.close()
-    if arguments.plot is not None:
-        plot.draw(arguments.plot, plan, arena, runs)
-    print(json.dumps(show.as_dict(plan, arena, runs)) if arguments.json else f"\n{show.result(plan, arena, runs)}")
-    return 0 if show.survived(runs) else 1

@@ -17,7 +17,7 @@ from cgexec._demo.arena import Arena, Seat
 from cgexec._demo.child import Job
 from cgexec._demo.work import Plan
 
-__all__ = ["NAMES", "Outcome", "Run", "contest"]
+__all__ = ["NAMES", "Outcome", "Run", "contest", "signals_interrupt"]
 
 NAMES = ("stock", "cgexec")
 _SAMPLE_S = 0.05
@@ -151,20 +151,18 @@ def contest(plan: Plan, arena: Arena, *, together: bool, show: Callable[[Sequenc
         show: told about progress.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP.
         OSError: a place could not be made.
     """
     runs: list[Run] = []
-    with _signals_interrupt():
-        try:
-            for names in [NAMES] if together else [(name,) for name in NAMES]:
-                seats = [arena.seat(name, plan.memory) for name in names]
-                for name, seat in zip(names, seats, strict=True):
-                    runs.append(Run(name, plan, seat))
-                _follow(runs, lambda: show(runs))
-        finally:
-            for run in runs:
-                run.close()
+    try:
+        for names in [NAMES] if together else [(name,) for name in NAMES]:
+            seats = [arena.seat(name, plan.memory) for name in names]
+            for name, seat in zip(names, seats, strict=True):
+                runs.append(Run(name, plan, seat))
+            _follow(runs, lambda: show(runs))
+    finally:
+        for run in runs:
+            run.close()
     return tuple(runs)
 
 
@@ -189,8 +187,8 @@ def _follow(runs: Sequence[Run], show: Callable[[], object]) -> None:
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Have the signals that would end us at once end us as Ctrl-C does, so that there is time to tidy up."""
+def signals_interrupt() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that there is time to tidy up."""
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield
         return

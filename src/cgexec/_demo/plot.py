@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgexec._demo.arena import Arena
-from cgexec._demo.contest import Run
+from cgexec._demo.contest import Run, Sample
 from cgexec._demo.work import Plan
 from cgexec._quantity import format_bytes
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "check", "draw"]
 
 SUFFIXES = (".svg", ".png")
-# Told apart by people who see no red or green, and readable on white and on black alike (Okabe and Ito's palette).
-_COLOURS = {"stock": "#d55e00", "cgexec": "#0072b2"}
+# Told apart by people who see no red or green (after Okabe and Ito), and readable on white and on black alike.
+_COLOURS = {"stock": "#d55e00", "cgexec": "#2a8fd6"}
 _GREY = "#808080"
 _MIB = 1 << 20
 
@@ -72,21 +72,28 @@ def _memory(axes: "Axes", plan: Plan, arena: Arena, runs: Sequence[Run]) -> None
                   textcoords="offset points", ha="right", va="bottom")  # fmt: skip
     for run in runs:
         colour = _COLOURS[run.name]
-        axes.plot([s.seconds for s in run.samples], [s.used / _MIB for s in run.samples], color=colour, linewidth=1.6)
+        samples = _alive(run)
+        axes.plot([s.seconds for s in samples], [s.used / _MIB for s in samples], color=colour, linewidth=1.6)
         end = run.outcome
-        if end is None or end.how == "completed" or not run.samples:
+        if end is None or end.how == "completed" or not samples:
             continue
         word = "killed" if end.how == "killed" else end.how
-        top = min(end.peak / _MIB, limit) if arena.real else run.samples[-1].used / _MIB
-        axes.plot(
-            [run.samples[-1].seconds, end.seconds], [run.samples[-1].used / _MIB, top], color=colour, linewidth=1.6
-        )
+        top = min(end.peak / _MIB, limit) if arena.real else samples[-1].used / _MIB
+        axes.plot([samples[-1].seconds, end.seconds], [samples[-1].used / _MIB, top], color=colour, linewidth=1.6)
         axes.plot([end.seconds], [top], marker="X", markersize=10, color=colour, clip_on=False)
         axes.annotate(f"{run.name}: {word}", (end.seconds, top), (9, -4), textcoords="offset points", color=colour,
                       weight="bold", va="top")  # fmt: skip
     axes.set_ylim(0, limit * 1.15)
     axes.set_xlim(left=0)
     axes.set_ylabel("memory in use, MiB")
+
+
+def _alive(run: Run) -> Sequence[Sample]:
+    """Return the samples but the last ones of a run that was killed, in which its memory was being taken away."""
+    samples = list(run.samples)
+    while run.outcome and run.outcome.how != "completed" and len(samples) > 1 and samples[-1].used < samples[-2].used:
+        samples.pop()
+    return samples
 
 
 def _results(axes: "Axes", plan: Plan, runs: Sequence[Run]) -> None:
@@ -98,9 +105,9 @@ def _results(axes: "Axes", plan: Plan, runs: Sequence[Run]) -> None:
         colour = _COLOURS[run.name]
         axes.plot(times, [*(s.done for s in run.samples), end.done], color=colour, linewidth=1.6)
         right = times[-1] > 0.5 * max(r.seconds for r in runs)
-        axes.annotate(f"{run.name}: {end.done} of {plan.tasks}", (times[-1], end.done), (-6 if right else 9, 0),
+        axes.annotate(f"{run.name}: {end.done} of {plan.tasks}", (times[-1], end.done), (0, 9) if right else (9, 0),
                       textcoords="offset points", color=colour, weight="bold", va="center",
                       ha="right" if right else "left")  # fmt: skip
-    axes.set_ylim(0, plan.tasks * 1.1)
+    axes.set_ylim(0, plan.tasks * 1.25)
     axes.set_ylabel("results")
     axes.set_xlabel("seconds")

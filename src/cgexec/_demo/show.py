@@ -23,8 +23,8 @@ def headline(plan: Plan, arena: Arena) -> str:
     least, most = format_bytes(batch[0].size), format_bytes(batch[-1].size)
     lines = [
         f"{plan.tasks} tasks of {least} at first and {most} at last, {WORKERS} workers, {format_bytes(plan.memory)}",
-        f"  stock   {_STOCK}",
-        f"  cgexec  {_OURS}",
+        f"stock:  {_STOCK}",
+        f"cgexec: {_OURS}",
     ]
     if arena.real:
         lines += ["limit: real, a cgroup each; above it the kernel kills", f"  {arena.why}"]
@@ -159,13 +159,14 @@ def _verdict(arena: Arena, runs: dict[str, Run]) -> list[str]:
     at = f"after {stock.seconds:.1f} s with {stock.done} results"
     said = {
         "killed": f"The kernel killed the stock pool's process {at}.",
-        "memory error": f"The stock pool ran out of memory {at}: in a container, the kill.",
+        "memory error": f"The stock pool ran out of memory {at}.\nIn a container that is the kill.",
         "completed": "The stock pool came through, too: this machine was too slow to fill the limit.",
     }
     lines = [said.get(stock.how, f"The stock pool's run ended otherwise: {stock.how}.")]
     if ours.how == "completed":
-        again = f" ({ours.retries} tasks were run again after a MemoryError)" if ours.retries else ""
-        lines.append(f"cgexec's returned all {ours.done} results below the limit{again}.")
+        lines.append(f"cgexec's returned all {ours.done} results, with {format_bytes(ours.peak)} at most.")
+        if ours.retries:
+            lines.append(f"In {ours.retries} cases the fuse had an allocation fail, and the task was run again.")
     else:
         lines.append(f"cgexec's did NOT come through ({ours.how}). That is a bug: please report it.")
     if not arena.real:
