@@ -19,6 +19,7 @@ SUFFIXES = (".svg", ".png")
 _COLOURS = {"stock": "#d55e00", "cgexec": "#2a8fd6"}
 _GREY = "#808080"
 _MIB = 1 << 20
+_DYING_S = 0.5
 
 
 def check(path: str) -> None:
@@ -78,10 +79,10 @@ def _memory(axes: "Axes", plan: Plan, arena: Arena, runs: Sequence[Run]) -> None
         if end is None or end.how == "completed" or not samples:
             continue
         word = "killed" if end.how == "killed" else end.how
-        top = min(end.peak / _MIB, limit) if arena.real else samples[-1].used / _MIB
-        axes.plot([samples[-1].seconds, end.seconds], [samples[-1].used / _MIB, top], color=colour, linewidth=1.6)
-        axes.plot([end.seconds], [top], marker="X", markersize=10, color=colour, clip_on=False)
-        axes.annotate(f"{run.name}: {word}", (end.seconds, top), (9, -4), textcoords="offset points", color=colour,
+        when, top = samples[-1].seconds, min(end.peak / _MIB, limit) if arena.real else samples[-1].used / _MIB
+        axes.plot([when, when], [samples[-1].used / _MIB, top], color=colour, linewidth=1.6)
+        axes.plot([when], [top], marker="X", markersize=10, color=colour, clip_on=False)
+        axes.annotate(f"{run.name}: {word}", (when, top), (9, -4), textcoords="offset points", color=colour,
                       weight="bold", va="top")  # fmt: skip
     axes.set_ylim(0, limit * 1.15)
     axes.set_xlim(left=0)
@@ -90,10 +91,12 @@ def _memory(axes: "Axes", plan: Plan, arena: Arena, runs: Sequence[Run]) -> None
 
 def _alive(run: Run) -> Sequence[Sample]:
     """Return the samples but the last ones of a run that was killed, in which its memory was being taken away."""
-    samples = list(run.samples)
-    while run.outcome and run.outcome.how != "completed" and len(samples) > 1 and samples[-1].used < samples[-2].used:
-        samples.pop()
-    return samples
+    end = run.outcome
+    if end is None or end.how == "completed":
+        return run.samples
+    last = [number for number, sample in enumerate(run.samples) if sample.seconds > end.seconds - _DYING_S]
+    top = max(last, key=lambda number: run.samples[number].used, default=len(run.samples))
+    return run.samples[: top + 1]
 
 
 def _results(axes: "Axes", plan: Plan, runs: Sequence[Run]) -> None:
@@ -104,10 +107,11 @@ def _results(axes: "Axes", plan: Plan, runs: Sequence[Run]) -> None:
         times = [*(s.seconds for s in run.samples), end.seconds]
         colour = _COLOURS[run.name]
         axes.plot(times, [*(s.done for s in run.samples), end.done], color=colour, linewidth=1.6)
-        right = times[-1] > 0.5 * max(r.seconds for r in runs)
-        axes.annotate(f"{run.name}: {end.done} of {plan.tasks}", (times[-1], end.done), (0, 9) if right else (9, 0),
-                      textcoords="offset points", color=colour, weight="bold", va="center",
-                      ha="right" if right else "left")  # fmt: skip
+        # Above its end; for a run that ended early at the top, as the other's line has still to climb there.
+        late = end.seconds > 0.5 * max(r.seconds for r in runs)
+        axes.annotate(f"{run.name}: {end.done} of {plan.tasks}", (end.seconds, end.done if late else plan.tasks),
+                      (0, 9), textcoords="offset points", color=colour, weight="bold",
+                      va="center", ha="right" if late else "left")  # fmt: skip
     axes.set_ylim(0, plan.tasks * 1.25)
     axes.set_ylabel("results")
     axes.set_xlabel("seconds")
