@@ -30,6 +30,7 @@ LAYERS = [
     {"_executor", "_wrap", "_cluster"},
     {"anyio", "asyncio", "distributed"},
     {"starlette"},
+    {"_demo."},
     {"__init__"},
     {"metrics."},
     {"_watch.", "_profile."},
@@ -87,11 +88,12 @@ INSIDE = {
     "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch", "profile"},
+        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch", "profile", "demo"},
         {"report"},
         {"main"},
         {"__init__"},
     ],
+    "_demo.": [{"work", "rlimit"}, {"arena", "child"}, {"contest"}, {"show", "plot"}, {"__init__"}],
 }
 
 

@@ -107,6 +107,13 @@ def test_a_thread_to_be_started_gets_room_for_its_stack():
     assert seen.more == seen.stack > 0
 
 
+def test_it_leaves_the_size_that_was_set_for_threads_stacks():
+    seen = run_alone(
+        "import threading; threading.stack_size(512 << 10)\n" + START + "answer(size=threading.stack_size())"
+    )
+    assert seen.size == 512 << 10
+
+
 def test_where_it_is_not_armed_nothing_is_touched():
     seen = run_alone(
         """

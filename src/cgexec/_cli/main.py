@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from cgexec import __version__
-from cgexec._cli import compare, formats, manifest, profile, threads, watch
+from cgexec._cli import compare, demo, formats, manifest, profile, threads, watch
 from cgexec._cli.report import Report, render, take_report
 from cgexec._cli.stated import KEYS, stated
 from cgexec._extras import MissingExtra
@@ -27,7 +27,7 @@ from cgexec._usage import usage as read_usage
 
 __all__ = ["main"]
 
-_COMMANDS = ("report", "recommend", "env", "manifest", "watch", "profile")
+_COMMANDS = ("report", "recommend", "env", "manifest", "watch", "profile", "demo")
 # What libcgroup's cgexec takes before the command that it runs.
 _LIBCGROUP = ("-g", "--sticky", "-b")
 _WRONG_PROGRAM = """\
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     manifest.add(commands, _number)
     watch.add(commands, _number)
     profile.add(commands, _number)
+    demo.add_parser(commands)
     return parser
 
 

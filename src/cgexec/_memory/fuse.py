@@ -143,8 +143,9 @@ class Fuse:
 
 def _stack_size() -> int:
     """Return the bytes that a new thread maps for its stack."""
-    own = threading.stack_size()
+    own = threading.stack_size()  # asked without a size it sets the default one, whatever it was
     if own:
+        threading.stack_size(own)
         return own
     soft: int = _resource.getrlimit(_resource.RLIMIT_STACK)[0]
     return _STACK if soft == _resource.RLIM_INFINITY else soft

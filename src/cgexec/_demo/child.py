@@ -1,0 +1,106 @@
+"""
+One pool's run, in a process of its own: ``python -m cgexec._demo.child JOB``. Prints a line of JSON ten times a second
+and a last one with what came of it. It may be killed at any moment; that is what it is for.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from cgexec._demo.work import WORKERS, Counter, Plan, specs
+
+__all__ = ["Job", "main"]
+
+_EVERY_S = 0.1
+
+
+class Job(NamedTuple):
+    """
+    What to run. *join*: the ``cgroup.procs`` of the cgroup to run in. None: RLIMIT_DATA has to serve as the limit.
+    *inside*: it was joined already.
+    """
+
+    pool: str  # "stock" or "cgexec"
+    memory: int
+    seconds: float
+    join: str | None
+    inside: bool = False
+
+
+def main(argument: str) -> None:
+    """Run the job."""
+    job = Job(**json.loads(argument))
+    if job.join is not None and not job.inside:
+        _enter(job, job.join)
+    plan = Plan(job.memory, job.seconds)
+    if job.join is None:
+        from cgexec._demo.rlimit import limit_data, tell_pool
+
+        limit_data(job.memory, threads=WORKERS + 2)
+        tell_pool(job.memory)
+    counter = Counter()
+    batch = specs(plan)
+    ended = threading.Event()
+    reporter = threading.Thread(target=_report, args=(counter, ended), daemon=True)
+    reporter.start()
+    begin = time.monotonic()
+    with _pool(job) as pool:
+        futures = [pool.submit(counter.run, spec) for spec in batch]
+        try:
+            right = [future.result() == spec.size for future, spec in zip(futures, batch, strict=True)]
+        except MemoryError:
+            # In a container this would have been the kill, which leaves nobody to finish the rest.
+            _end_here(counter, begin)
+        seconds = time.monotonic() - begin
+        retries = pool.stats().memory_retries if hasattr(pool, "stats") else 0
+    ended.set()
+    reporter.join()
+    _say(done=counter.done, running=0, wrong=right.count(False), seconds=seconds, most=counter.most, retries=retries)
+
+
+def _enter(job: Job, procs: str) -> None:
+    """Start anew inside the cgroup, so that all of the memory is charged to it."""
+    Path(procs).write_text("0", encoding="ascii")
+    again = json.dumps(job._replace(inside=True)._asdict())
+    os.execv(sys.executable, [sys.executable, "-m", "cgexec._demo.child", again])  # noqa: S606  # ourselves
+
+
+def _pool(job: Job) -> ThreadPoolExecutor:
+    if job.pool == "stock":
+        return ThreadPoolExecutor(WORKERS)
+    from cgexec._executor import ThreadPoolExecutor as Ours
+
+    return Ours(WORKERS, memory_fuse=True, on_memory_error="retry")
+
+
+def _report(counter: Counter, ended: threading.Event) -> None:
+    while not ended.wait(_EVERY_S):
+        try:
+            _say(done=counter.done, running=counter.running)
+        except MemoryError:
+            continue
+        except OSError:  # nobody reads any more: whoever started this is gone
+            os._exit(1)
+
+
+def _end_here(counter: Counter, begin: float) -> None:
+    """Say that memory ran out, and end at once with all that still runs, as a kill would."""
+    from cgexec._demo.rlimit import lift
+
+    lift()
+    _say(done=counter.done, running=counter.running, seconds=time.monotonic() - begin, most=counter.most, starved=True)
+    os._exit(1)
+
+
+def _say(**facts: object) -> None:
+    # One write a line, whatever thread it comes from.
+    os.write(1, json.dumps(facts).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
