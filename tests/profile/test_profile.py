@@ -36,8 +36,8 @@ def test_memory_of_a_call_is_found_alone_and_beside_others(capsys):
 
 
 def test_pure_python_and_native_code_are_told_apart(capsys):
-    pure = profiled(capsys, "pure", "--seconds", "0.5", "--most", "1")
-    native = profiled(capsys, "hashing", "--seconds", "0.5", "--most", "1")
+    pure = profiled(capsys, "pure", "--seconds", "2", "--most", "1")
+    native = profiled(capsys, "hashing", "--seconds", "2", "--most", "1")
     assert pure["gil_share"] > native["gil_share"]
     assert (pure["releases_gil"], native["releases_gil"]) == (False, True)
 

@@ -110,7 +110,8 @@ def test_closing_twice_is_harmless(place):
 
 
 SERVICE = """
-import os, sys, cgexec
+import os, sys, warnings, cgexec
+warnings.simplefilter("ignore")  # of forking with threads
 pool = cgexec.ThreadPoolExecutor(1, name="jobs")
 other = cgexec.ThreadPoolExecutor(1, name="more")
 print(os.path.exists(sys.argv[1]), flush=True)
