@@ -1,5 +1,6 @@
 """The socket of a service: who may open it, what it tells, and what a client cannot do to it."""
 
+import contextlib
 import json
 import math
 import os
@@ -65,8 +66,9 @@ def test_nothing_that_a_client_sends_matters(place):
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(SOON)
                 client.connect(str(place))
-                client.sendall(garbage)
-                assert client.recv(1) == b"{"
+                with contextlib.suppress(ConnectionError):  # it may have answered, and closed, before it was asked
+                    client.sendall(garbage)
+                    assert client.recv(1) == b"{"
         assert fetch(place)["pid"] == os.getpid()
 
 

@@ -33,8 +33,8 @@ class Books(Guarded):
     __slots__ = (
         "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "expiring",
         "extra", "guarded", "held", "held_since", "inline", "least", "limit", "line", "most", "needs", "observe",
-        "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shut", "spare", "spent", "staff",
-        "tally", "thread_cap", "ticking",
+        "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared", "shut", "spare",
+        "spent", "staff", "tally", "thread_cap", "ticking",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -65,6 +65,7 @@ class Books(Guarded):
         self.spare = False  # one task may start whatever it needs
         self.most = inf  # tasks that may run while memory bounds what starts
         self.retry = False  # what runs out of memory is run again
+        self.shared = False  # other processes use the same container; as last seen
         self.spent = 0.0  # bytes that tasks were started for, ever: a look may have missed the last of them
         self.shut = False  # the gate is closed: accept less, too
         self.held = False  # what waits is held back, though a worker could take it

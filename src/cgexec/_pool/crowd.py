@@ -1,7 +1,7 @@
 """How many tasks may run side by side since memory ran out for one: the AIMD limit, and who has to run alone. Pure."""
 
 from collections.abc import Sequence
-from math import inf
+from math import exp2, inf
 
 from cgexec._memory.aimd import Aimd
 from cgexec._pool.holding import Funds, Need
@@ -9,6 +9,9 @@ from cgexec._pool.task import ALONE, Task
 
 __all__ = ["Crowd"]
 
+# What ran out of memory though it was alone, beside other processes, waits so long before it is run again, in seconds,
+# and twice as long each time after that.
+_PAUSE_S = 0.1
 # Time counts for the limit as far as somebody looked, in seconds at a time.
 _MOST_S = 1.0
 
@@ -56,11 +59,17 @@ class Crowd:
         for need, given in funds:
             most = len(need.busy) + more
             if alone is not None:
-                most = 1 if need is alone and busy == len(need.busy) else 0
+                most = 1 if need is alone and busy == len(need.busy) and not self._pauses(need) else 0
             elif need.waiting:  # the rest is for who comes first
                 more = 0
             narrowed.append(given._replace(bounded=True, most=most))
         return narrowed
+
+    def _pauses(self, need: Need) -> bool:
+        if need.head is None or need.head.tries <= ALONE:
+            return False
+        waited = 0.0 if need.held_since is None else self._looked - need.held_since
+        return waited < _PAUSE_S * exp2(need.head.tries - ALONE - 1)
 
 
 def _first(need: Need) -> list[Task]:

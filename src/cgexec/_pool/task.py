@@ -23,6 +23,7 @@ __all__ = [
     "FAILED",
     "GONE",
     "LINED",
+    "PATIENCE",
     "RETURNED",
     "RUNNING",
     "STARVED",
@@ -49,6 +50,8 @@ RETURNED = 6  # it did not run, and its submitter was told: as if it had never b
 
 # A task that has run out of memory so often beside others is run alone the next time, and then for the last time.
 ALONE = 3
+# Alone in its process, but with others in the container: so many times more, with pauses that double.
+PATIENCE = 6
 
 
 class TaskCancelled(CancelledError):
@@ -136,7 +139,8 @@ class Task(Future[Any]):  # the result is whatever the callable returns
             return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
         fuse().give_out()
         retry = self.home.retry if self.extra is None or self.extra.retry is None else self.extra.retry
-        if not retry or self.tries >= ALONE or self.place != RUNNING:  # or its submitter runs it
+        last = ALONE + (PATIENCE if self.home.shared else 0)  # other processes may let memory go
+        if not retry or self.tries >= last or self.place != RUNNING:  # or its submitter runs it
             return STARVED
         self.tries += 1
         return AGAIN

@@ -166,6 +166,8 @@ class Watch:
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
             reading = reading._replace(processes=told)
+        for pool in pools:
+            pool.crew.state.shared = reading.processes > 1
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
         armed = self._arm(pools, reading, margin)
