@@ -38,7 +38,7 @@ INSIDE = {
         {"__init__"},
     ],
     "_pool.": [
-        {"task"},
+        {"task", "weakly"},
         {"records"},
         {"guard"},
         {"books"},
