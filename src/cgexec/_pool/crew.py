@@ -185,11 +185,12 @@ class Crew:
             if isinstance(answer, tuple):
                 self.call_all([] if answer[0] is None else [answer[0]], answer[1])
         dues = [overdue.attend(self.state, self.name, now, self.call_all)]
-        more = sizes.stalled(self.state, now)
-        if isinstance(more, Worker):
-            self.act(more)
-        if more is not None:
-            dues.append(now + _RETRY_THREAD)
+        stalled = sizes.stalled(self.state, now)
+        if isinstance(stalled, tuple):
+            called, chores, again = stalled
+            self.call_all(called, chores)
+            if again:
+                dues.append(now + _RETRY_THREAD)
         return min((due for due in dues if due is not None), default=None)
 
     # -- threads --------------------------------------------------------------------------------------------------
