@@ -43,6 +43,7 @@ INSIDE = {
         {"guard"},
         {"books"},
         {"admission"},
+        {"taken"},
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"life", "overdue", "mapping", "crowd"},
         {"ticker", "reports", "serving"},

@@ -22,10 +22,11 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
 from cgexec._pool.serving import work
+from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
-__all__ = ["SHUT_DOWN", "Crew", "do_all", "end_all"]
+__all__ = ["SHUT_DOWN", "Crew", "do_all"]
 
 # The logger and the words of the standard library, which programs and its own tests look for.
 _STOCK_LOGGER = logging.getLogger("concurrent.futures")
@@ -127,30 +128,25 @@ class Crew:
             fuse().give_out(everything=here.worker is None)
         workers = mending.mend(self.state, threading.get_ident())
         if isinstance(workers, list):
-            self.call_all(workers)
+            do_all([partial(self.call_all, workers), partial(end_taken, self.state)])
         if self.state.thread_cap is not None:
             self.look_after(_RETRY_THREAD)
 
-    def close(self, why: Closed = SHUT_DOWN, *, drop: bool = False) -> bool:
+    def close(
+        self, why: Closed = SHUT_DOWN, *, drop: bool = False, note: Callable[[Task], object] | None = None
+    ) -> bool:
         """
-        Accept nothing more; cancel what waits if *drop*.
+        Accept nothing more; cancel what waits if *drop*, after *note* was called with it.
 
         Returns:
             False if that is done a little later: the caller has interrupted a locked part, and must not wait for it.
         """
-        closing = self.take_out(why, drop=drop)
-        if closing is not None:
-            end_all(closing, None)
-        return closing is not None
-
-    def take_out(self, why: Closed = SHUT_DOWN, *, drop: bool = True) -> list[Task] | None:
-        """Accept nothing more; return what waited, for the caller to end. None as `close` returns False."""
-        closing = endings.close(self.state, why, drop="cancelled" if drop else None)
+        closing = endings.close(self.state, why, drop="cancelled" if drop else None, note=note)
         if not isinstance(closing, Closing):
             self.state.later(partial(self.close, why, drop=drop))
-            return None
-        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_all, closing.refused, why)])
-        return closing.dropped
+            return False
+        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_taken, self.state)])
+        return True
 
     def close_at_exit(self) -> None:
         """Let what waits be finished and idle workers go: the interpreter is about to join them."""
@@ -228,14 +224,15 @@ class Crew:
             return True
 
     def _refuse(self, worker: Worker, task: Task | None, error: Exception) -> None:
-        stranded = sizes.refused(self.state, worker)
-        stranded = stranded if isinstance(stranded, list) else []
         why = Closed(RuntimeError, str(error))
         if not life.is_over():
             why = Closed(RuntimeError, f"{error}: no worker of pool {self.name!r} is there, so the task was not queued")
+        stranded = sizes.refused(self.state, worker, task, why.make)
+        stranded = stranded if isinstance(stranded, list) else []
+        if not life.is_over():
             self.look_after(_RETRY_THREAD)
         # Nobody is there to run them. The futures of others end so; who hands in *task* is told here.
-        end_all([each for each in stranded if each is not task], why)
+        end_taken(self.state)
         if task in stranded:
             raise RuntimeError(why.text) from error
         if not stranded and not life.is_over():
@@ -266,7 +263,7 @@ class Crew:
             closing = endings.close(self.state, _BROKEN, drop="failed")
             assert isinstance(closing, Closing), "a worker thread interrupts nobody"
             self.call_all(closing.called, closing.chores)
-            end_all((*closing.dropped, *closing.refused), _BROKEN)
+            end_taken(self.state)
             return False
         return True
 
@@ -322,8 +319,3 @@ def do_all(chores: Iterable[Chore]) -> None:
             first = first or error
     if first is not None:
         raise first
-
-
-def end_all(tasks: Iterable[Task], why: Closed | None) -> None:
-    """End tasks that were taken out before they ran: with that error, or as cancelled."""
-    do_all([partial(task.end, None if why is None else why.error(why.text)) for task in tasks])

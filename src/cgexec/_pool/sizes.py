@@ -1,7 +1,10 @@
 """How many workers there may be: resizing, threads refused by the system, idle and lost workers. Pure."""
 
+from collections.abc import Callable
+
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Change, Chore, Verdict, Worker
+from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, WAITING, Task
 
 __all__ = ["lift_cap", "lost", "refused", "resize", "retire", "stalled"]
@@ -31,10 +34,12 @@ def resize(
     return state.enter(part)
 
 
-def refused(state: Admission, worker: Worker) -> list[Task] | Verdict:
+def refused(
+    state: Admission, worker: Worker, mine: Task | None = None, why: Callable[[Task], BaseException] | None = None
+) -> list[Task] | Verdict:
     """
     Take back a worker whose thread the system refused. What waits is left to the others; if there is none, all of it is
-    taken out and returned: nobody would come for it.
+    taken out and returned: nobody would come for it. It is to end with *why*, but for *mine*, whose submitter is told.
     """
 
     def part() -> list[Task]:
@@ -47,10 +52,11 @@ def refused(state: Admission, worker: Worker) -> list[Task] | Verdict:
         if state.staff:
             return []
         waiting = [task for task in state.queue if task.place == WAITING]
-        state.queue.clear()
-        state.corpses = 0
+        take(state, [task for task in waiting if task is not mine], why)
         for task in waiting:
             task.place = GONE
+        state.queue.clear()
+        state.corpses = 0
         return waiting
 
     return state.enter(part)
