@@ -33,7 +33,7 @@ def end_taken(state: Books) -> None:
             except BaseException as error:
                 ended = False
                 try:
-                    # Whether it is done would not do: a cancelled one may not have been told to those who `wait` for it.
+                    # Not done(): a cancelled one may not have been told to those who `wait` for it.
                     ended = bool(wait([task], timeout=0).done)
                 finally:
                     if not ended:
