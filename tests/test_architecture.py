@@ -54,11 +54,12 @@ INSIDE = {
         {"__init__"},
     ],
     "_pool.": [
-        {"task"},
+        {"task", "weakly"},
         {"records"},
         {"guard"},
         {"books"},
         {"admission"},
+        {"taken"},
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"roster"},
         {"served"},

@@ -178,10 +178,11 @@ def test_after_a_shrink_one_more_starts_if_nothing_ends_for_long():
     sizes.resize(state, 1, 10, "test", 0.0)
     assert state.next(first, 1.0, COMPLETED) is Verdict.LEAVE
     assert state.offer(task(state)) is Verdict.TICK
-    assert sizes.stalled(state, 1.0) is Verdict.TICK
-    assert sizes.stalled(state, 1.0 + sizes.STALL_SECONDS - 1) is Verdict.TICK
-    more = sizes.stalled(state, 1.0 + sizes.STALL_SECONDS)
+    assert sizes.stalled(state, 1.0) == ([], [], True)
+    assert sizes.stalled(state, 1.0 + sizes.STALL_SECONDS - 1) == ([], [], True)
+    (more,), _, again = sizes.stalled(state, 1.0 + sizes.STALL_SECONDS)
     assert isinstance(more, Worker)
+    assert again
     assert state.allowed == 2
     # As soon as something ends, the pool is as small again as it was told to be.
     state.next(second, 40.0, COMPLETED)
@@ -193,7 +194,40 @@ def test_a_pool_that_was_never_larger_does_not_grow_by_standing_still():
     state = Admission(1, 10)
     hired(state)
     assert state.offer(task(state)) is None
-    assert sizes.stalled(state, 1000.0) is None
+    assert sizes.stalled(state, 1000.0) == ([], [], False)
+
+
+def standing_still():
+    """Return a pool that was larger and in which nothing ends, its one busy worker, and the one that comes in the end."""
+    state = Admission(2, 1)
+    (_, first), (_, second) = hired(state), hired(state)
+    sizes.resize(state, 1, 1, "test", 0.0)
+    state.next(first, 1.0, COMPLETED)
+    state.offer(task(state))
+    lines.line_up(state, task(state), ticket := Ticket())
+    assert ticket.verdict is Verdict.FULL
+    sizes.stalled(state, 1.0)
+    (more,), chores, _ = sizes.stalled(state, 1.0 + sizes.STALL_SECONDS)
+    return state, second, started(more), ticket, chores
+
+
+def test_one_worker_more_is_one_place_more_for_the_line():
+    _, _, _, ticket, chores = standing_still()
+    assert ticket.verdict is None
+    assert chores == [ticket.gate.release]
+
+
+def test_the_one_more_is_called_to_leave_where_it_is_idle():
+    state, second, more, *_ = standing_still()
+    state.next(more, 32.0, 0)
+    state.next(second, 33.0, COMPLETED)
+    for worker in (second, more):
+        assert state.next(worker, 34.0, COMPLETED) is Verdict.PARK
+    called, _, again = sizes.stalled(state, 35.0)
+    assert called == [more]
+    assert not again
+    assert state.next(more, 36.0, 0) is Verdict.LEAVE
+    assert state.staff == {second}
 
 
 def test_a_refused_thread_leaves_its_task_to_the_others_and_lowers_the_limit():
@@ -355,7 +389,7 @@ def test_a_pool_that_shrank_does_not_count_the_time_before_anything_waited():
     sizes.resize(state, 1, 10, "test", 1000.0)
     hired(state)
     state.offer(task(state))
-    assert sizes.stalled(state, 1001.0) is Verdict.TICK
+    assert sizes.stalled(state, 1001.0) == ([], [], True)
     assert sizes.stalled(state, 1002.0) is Verdict.TICK
     assert state.extra == 0
     assert isinstance(sizes.stalled(state, 1001.0 + sizes.STALL_SECONDS), Worker)

@@ -31,10 +31,10 @@ class Books(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "expiring",
-        "extra", "guarded", "held", "held_since", "inline", "least", "limit", "line", "most", "needs", "observe",
-        "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared", "shut", "spare",
-        "spent", "staff", "tally", "thread_cap", "ticking",
+        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "ending",
+        "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "limit", "line", "most", "needs",
+        "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared", "shut",
+        "spare", "spent", "staff", "tally", "thread_cap", "ticking",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -51,6 +51,7 @@ class Books(Guarded):
         self.queue: deque[Task] = deque()
         self.line: OrderedDict[Task, Ticket | None] = OrderedDict()  # None: the submitter awaits the future itself
         self.staff: set[Worker] = set()
+        self.ending: deque[Task] = deque()  # taken out, and their futures have not ended; see `taken`
         self.running = 0
         self.inline: dict[Task, float] = {}  # tasks run by their submitters, and since when
         self.expiring: dict[float, deque[tuple[float, ref[Task]]]] = {}  # by queue_timeout, oldest first
@@ -176,6 +177,14 @@ class Books(Guarded):
                 ticket.verdict = None
             if task not in self.queue:
                 self.queue.append(task)
+        for task in self.ending.copy():  # others take from it without the lock
+            if task.place == WAITING:  # interrupted while it was taken out, and not counted
+                if task.why is None:
+                    self.tally.cancelled += 1
+                else:
+                    self.tally.failed += 1
+            self.line.pop(task, None)
+            task.place = GONE
         self.corpses = sum(task.place == GONE for task in self.queue)
         self.running = sum(worker.task is not None for worker in self.staff)
         for worker in self.staff:

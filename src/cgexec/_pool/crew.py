@@ -16,10 +16,11 @@ from typing import Any
 from cgexec._memory.fuse import fuse
 from cgexec._pool import life, sizes
 from cgexec._pool.admission import Admission
-from cgexec._pool.hands import EXITING, RETRY, Hands, end_all
+from cgexec._pool.hands import EXITING, RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.serving import work
+from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 
 __all__ = ["Crew"]
@@ -146,14 +147,15 @@ class Crew(Hands):
             return True
 
     def _refuse(self, worker: Worker, task: Task | None, error: Exception) -> None:
-        stranded = sizes.refused(self.state, worker)
-        stranded = stranded if isinstance(stranded, list) else []
         why = Closed(RuntimeError, str(error))
         if not life.is_over():
             why = Closed(RuntimeError, f"{error}: no worker of pool {self.name!r} is there, so the task was not queued")
+        stranded = sizes.refused(self.state, worker, task, why.make)
+        stranded = stranded if isinstance(stranded, list) else []
+        if not life.is_over():
             self.look_after(RETRY)
         # Nobody is there to run them. The futures of others end so; who hands in *task* is told here.
-        end_all([each for each in stranded if each is not task], why)
+        end_taken(self.state)
         if task in stranded:
             raise RuntimeError(why.text) from error
         if not stranded and not life.is_over():

@@ -20,6 +20,7 @@ from cgexec._pool.here import here, on_event_loop
 from cgexec._pool.look import estimate
 from cgexec._pool.overdue import function_name
 from cgexec._pool.records import Ticket, Verdict, Worker
+from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 from cgexec._settings import Policy
 
@@ -167,7 +168,7 @@ class Door:
     def _displace(self, task: Task) -> BaseException | None:
         answer, oldest = lines.displace(self.state, task)
         if oldest is not None:
-            oldest.end(None)
+            end_taken(self.state)
         return self._refuse(task) if answer is Verdict.FULL else self.settle(answer, task)
 
     def _discard(self, task: Task) -> BaseException | None:

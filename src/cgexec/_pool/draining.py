@@ -4,7 +4,7 @@ from time import monotonic
 
 from cgexec._leftovers import Leftovers, Running, Unstarted
 from cgexec._pool import endings
-from cgexec._pool.hands import Hands, end_all
+from cgexec._pool.hands import Hands
 from cgexec._pool.overdue import function_name, thread_name
 from cgexec._pool.task import Task
 
@@ -14,16 +14,15 @@ __all__ = ["collect"]
 def collect(crew: Hands) -> Leftovers:
     """Take what has not started out of a pool, and return it with what is still running."""
     now = monotonic()
-    dropped = crew.take_out() or []
-    unstarted = tuple(_unstarted(task, now) for task in dropped)
-    end_all(dropped, None)
+    unstarted: list[Unstarted] = []
+    crew.close(drop=True, note=lambda task: unstarted.append(_unstarted(task, now)))
     found = crew.state.enter(lambda: endings.running(crew.state))
     running = tuple(
         Running(task, function_name(task), now - since, thread_name(worker))
         for task, since, worker in (found if isinstance(found, list) else ())
         if not task.done()
     )
-    return Leftovers(unstarted, running)
+    return Leftovers(tuple(unstarted), running)
 
 
 def _unstarted(task: Task, now: float) -> Unstarted:

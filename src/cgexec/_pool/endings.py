@@ -1,42 +1,61 @@
 """How a pool ends, and how a task does that waited or ran too long. Pure: the times are handed in."""
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 from weakref import ref
 
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
+from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, LINED, WAITING, Task
 
 __all__ = ["Late", "close", "expect", "find_late", "running", "when_quiet"]
 
 
-def close(state: Admission, why: Closed, *, drop: Literal["cancelled", "failed"] | None = None) -> Closing | Verdict:
+def close(
+    state: Admission,
+    why: Closed,
+    *,
+    drop: Literal["cancelled", "failed"] | None = None,
+    note: Callable[[Task], object] | None = None,
+) -> Closing | Verdict:
     """
     Accept nothing more. Idle workers leave, the others when nothing waits any more. What waits is run or, with *drop*,
     taken out and counted as that. May be called again: to drop after all, or for a reason that is final.
+    *note*, pure, is called with each that is taken out, before anybody can end it.
+
+    Its futures are ended by `taken.end_taken`.
     """
 
     def part() -> Closing:
         if state.closed is None or (why.final and not state.closed.final):
             state.closed = why
         waiting = [task for task in state.queue if task.place == WAITING] if drop else []
+        if note is not None:
+            for task in waiting:
+                note(task)
+        refused = [task for task, ticket in state.line.items() if ticket is None]
+        tickets = [ticket for ticket in state.line.values() if ticket is not None]
+        take(state, waiting, None if drop == "cancelled" else why.make)  # interrupted, it is finished by `recount`
+        take(state, refused, why.make)
+        # Counted as they are marked: a signal comes between two rounds of a loop, not amid one without calls.
         for task in waiting:
+            if drop == "cancelled":
+                state.tally.cancelled += 1
+            else:
+                state.tally.failed += 1
+            task.place = GONE
+        for task in state.line:
             task.place = GONE
         if drop:
             state.queue.clear()
             state.corpses = 0
-            setattr(state.tally, drop, getattr(state.tally, drop) + len(waiting))
-        refused: list[Task] = []
         chores: list[Chore] = []
-        for task, ticket in state.line.items():
-            task.place = GONE
-            if ticket is None:
-                refused.append(task)
-            else:
-                ticket.verdict = Verdict.CLOSED
-                chores.append(ticket.gate.release)
+        for ticket in tickets:
+            ticket.verdict = Verdict.CLOSED
+            chores.append(ticket.gate.release)
         state.line.clear()
         called = [state.call() for _ in range(len(state.parked))]
         more = None if state.staff else state.summon()  # where threads were refused, what waits may have nobody
@@ -79,15 +98,18 @@ def expect(state: Admission, task: Task, timeout: float) -> None:
         state.later(partial(expect, state, task, timeout))
 
 
-def find_late(state: Admission, now: float) -> Late | Verdict:
-    """Return what is late at *now*, and when to look again (None: nothing is expected)."""
+def find_late(state: Admission, now: float, why: Callable[[Task], BaseException] | None = None) -> Late | Verdict:
+    """
+    Return what is late at *now*, and when to look again (None: nothing is expected). What waited too long is taken out,
+    to end with *why*.
+    """
 
     def part() -> Late:
         expired: list[Task] = []
         overdue: list[tuple[Worker | None, Task, float]] = []
         dues: list[float] = []
         for timeout, entries in list(state.expiring.items()):
-            _expire(state, entries, now - timeout, expired)
+            _expire(state, entries, now - timeout, expired, why)
             if entries:
                 dues.append(entries[0][0] + timeout)
             else:
@@ -117,18 +139,25 @@ def _may_wait(task: Task | None) -> bool:
     return task is not None and task.place in (WAITING, LINED) and not task.tries  # or it has waited in time
 
 
-def _expire(state: Admission, entries: deque[tuple[float, ref[Task]]], oldest: float, expired: list[Task]) -> None:
+def _expire(
+    state: Admission,
+    entries: deque[tuple[float, ref[Task]]],
+    oldest: float,
+    expired: list[Task],
+    why: Callable[[Task], BaseException] | None,
+) -> None:
     """Take out of *entries* what no longer waits, and what has waited since *oldest* or longer."""
     while entries and (entries[0][0] <= oldest or not _may_wait(entries[0][1]())):
-        task = entries.popleft()[1]()
-        if task is None or task.tries:
-            continue
-        if task.place == WAITING:
-            state.bury(task)
-        elif task.place == LINED and state.line.get(task, False) is None:
-            del state.line[task]
-            task.place = GONE
-        else:
-            continue
-        state.tally.expired += 1
-        expired.append(task)
+        task = entries[0][1]()
+        if task is not None and not task.tries:
+            lined = task.place == LINED and state.line.get(task, False) is None
+            if lined or task.place == WAITING:
+                take(state, [task], why)
+                if lined:
+                    del state.line[task]
+                    task.place = GONE
+                else:
+                    state.bury(task)
+                state.tally.expired += 1
+                expired.append(task)
+        entries.popleft()

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from cgexec._adaptive.bounds import bounds
 from cgexec._adaptive.profile import Profile, of_totals
@@ -33,6 +33,10 @@ from cgexec._settings import Settings, default_places
 __all__ = ["Pool", "join"]
 
 _LOGGER = logging.getLogger("cgexec")
+# Between two looks whether a closed pool has ended, in seconds: it is told, as a rule.
+_NAP = 1.0
+
+T = TypeVar("T")
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 
 
@@ -259,22 +263,31 @@ class Pool:
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Accept nothing more; finish or cancel what waits; wait for the threads."""
-        done = False
-        try:
-            done = self.crew.close(drop=cancel)
-        except BaseException:
-            self.crew.mend()
-            raise
+        done = self._mending(lambda: self.crew.close(drop=cancel))
         if wait and done:
             if not self.crew.is_worker():  # one of ours cannot wait: join() says so below
                 self._wait_until_quiet(None)
             self._join(None)
 
+    def _mending(self, act: Callable[[], T]) -> T:
+        """Act; what an interruption (Ctrl-C, a callback's error, no memory) leaves undone is done before it goes on."""
+        try:
+            return act()
+        except BaseException:
+            self.crew.mend()
+            raise
+
     def _wait_until_quiet(self, timeout: float | None) -> None:
         """Wait until nothing is left, those included whose thread is just being started by their submitter."""
-        quiet = threading.Event()
-        if endings.when_quiet(self.state, quiet.set) is False:
-            quiet.wait(timeout)
+        # A plain lock: an event's own may be left locked where memory runs out in the middle. Short naps, since a wake
+        # may be lost if its bearer is interrupted.
+        deadline = math.inf if timeout is None else monotonic() + timeout
+        quiet = threading.Lock()
+        quiet.acquire()
+        if endings.when_quiet(self.state, quiet.release) is False:
+            while not quiet.acquire(timeout=max(0.0, min(_NAP, deadline - monotonic()))):
+                if self.state.is_quiet() or monotonic() >= deadline:
+                    return
 
     def _join(self, deadline: float | None) -> None:
         """Wait for the threads, which are on their way out."""
@@ -288,9 +301,9 @@ class Pool:
         """Accept nothing more, wait that long, and return what is left."""
         self._check_no_worker_drains()
         deadline = None if timeout is None else monotonic() + timeout
-        self.crew.close()
+        self._mending(self.crew.close)
         self._wait_until_quiet(timeout)
-        leftovers = draining.collect(self.crew)
+        leftovers = self._mending(lambda: draining.collect(self.crew))
         if not leftovers:
             self._join(deadline)
         return leftovers
@@ -305,10 +318,10 @@ class Pool:
         self._check_no_worker_drains()
         deadline = None if timeout is None else monotonic() + timeout
         quiet = loop.event()
-        self.crew.close()
+        self._mending(self.crew.close)
         if endings.when_quiet(self.state, lambda: loop.call_soon(quiet.set)) is False:
             await loop.wait(quiet, timeout)
-        leftovers = draining.collect(self.crew)
+        leftovers = self._mending(lambda: draining.collect(self.crew))
         if not leftovers:
             await awaiting.threads_ended(self.crew.threads(leaving=True), deadline, loop)
             ticker.forget(self.crew)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from threading import RLock, get_ident
 from time import sleep
 from typing import TypeVar
-from weakref import WeakSet
 
 from cgexec._pool.records import Verdict
+from cgexec._pool.weakly import Weakly
 
 __all__ = ["FREE", "TORN", "Guarded"]
 
@@ -25,7 +25,7 @@ FREE, TORN = 0, -1
 # More than the threads that may have to run before the holder of the lock does, as a rule.
 _YIELDS = 50
 
-_all: "WeakSet[Guarded]" = WeakSet()
+_all: "Weakly[Guarded]" = Weakly()
 
 
 class Guarded:
@@ -34,10 +34,10 @@ class Guarded:
     __slots__ = ("__weakref__", "_lock", "_mark", "_notes")
 
     def __init__(self) -> None:
-        _all.add(self)
         self._lock = RLock()
         self._mark = FREE
         self._notes: deque[Callable[[], object]] = deque()
+        _all.add(self)  # at last, as other threads look at its mark from here on
 
     def recount(self) -> None:
         """Make the numbers agree with what is there."""
@@ -112,7 +112,7 @@ class Guarded:
             if self._mark in (FREE, TORN, me):
                 return False
             sleep(0)
-        return any(other._mark == me for other in list(_all))  # noqa: SLF001
+        return any(other._mark == me for other in _all.all())  # noqa: SLF001
 
     def _let_go(self) -> None:
         """

@@ -6,7 +6,7 @@ another executor (`relay`).
 import math
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from typing import Protocol
@@ -16,10 +16,11 @@ from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Worker
+from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
-__all__ = ["EXITING", "RETRY", "SHUT_DOWN", "Hands", "do_all", "end_all"]
+__all__ = ["EXITING", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
 
 # The words of the standard library, which programs and its own tests look for.
 SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
@@ -94,35 +95,30 @@ class Hands:
             fuse().give_out(everything=here.worker is None)
         workers = mending.mend(self.state, starter)
         if isinstance(workers, list):
-            self.call_all(workers)
+            do_all([partial(self.call_all, workers), partial(end_taken, self.state)])
 
-    def close(self, why: Closed = SHUT_DOWN, *, drop: bool = False) -> bool:
+    def close(
+        self, why: Closed = SHUT_DOWN, *, drop: bool = False, note: Callable[[Task], object] | None = None
+    ) -> bool:
         """
-        Accept nothing more; cancel what waits if *drop*.
+        Accept nothing more; cancel what waits if *drop*, after *note* was called with it.
 
         Returns:
             False if that is done a little later: the caller has interrupted a locked part, and must not wait for it.
         """
-        closing = self.take_out(why, drop=drop)
-        if closing is not None:
-            end_all(closing, None)
-        return closing is not None
-
-    def take_out(self, why: Closed = SHUT_DOWN, *, drop: bool = True) -> list[Task] | None:
-        """Accept nothing more; return what waited, for the caller to end. None as `close` returns False."""
-        closing = endings.close(self.state, why, drop="cancelled" if drop else None)
+        closing = endings.close(self.state, why, drop="cancelled" if drop else None, note=note)
         if not isinstance(closing, Closing):
             self.state.later(partial(self.close, why, drop=drop))
-            return None
-        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_all, closing.refused, why)])
-        return closing.dropped
+            return False
+        do_all([partial(self.call_all, closing.called, closing.chores), partial(end_taken, self.state)])
+        return True
 
     def break_down(self, why: Closed) -> None:
         """Accept nothing more, and have what waits fail with the reason."""
         closing = endings.close(self.state, why, drop="failed")
         assert isinstance(closing, Closing), "whoever finds it broken interrupts nobody"
         self.call_all(closing.called, closing.chores)
-        end_all((*closing.dropped, *closing.refused), why)
+        end_taken(self.state)
 
     def close_at_exit(self) -> None:
         """Let what waits be finished and idle workers go: the interpreter is about to join them."""
@@ -156,11 +152,12 @@ class Hands:
     def tick(self, now: float) -> float | None:
         """Do what is due by time; return when to come again, None if nothing is expected."""
         dues = [overdue.attend(self.state, self.name, now, self.call_all)]
-        more = sizes.stalled(self.state, now)
-        if isinstance(more, Worker):
-            self.act(more)
-        if more is not None:
-            dues.append(now + RETRY)
+        stalled = sizes.stalled(self.state, now)
+        if isinstance(stalled, tuple):
+            called, chores, again = stalled
+            self.call_all(called, chores)
+            if again:
+                dues.append(now + RETRY)
         return min((due for due in dues if due is not None), default=None)
 
 
@@ -174,8 +171,3 @@ def do_all(chores: Iterable[Chore]) -> None:
             first = first or error
     if first is not None:
         raise first
-
-
-def end_all(tasks: Iterable[Task], why: Closed | None) -> None:
-    """End tasks that were taken out before they ran: with that error, or as cancelled."""
-    do_all([partial(task.end, None if why is None else why.error(why.text)) for task in tasks])

@@ -4,6 +4,7 @@ from functools import partial
 
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Ticket, Verdict, Worker
+from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, LINED, WAITING, Task
 
 __all__ = ["add_blocked", "begin_inline", "discard", "displace", "end_inline", "line_up", "push", "reject", "withdraw"]
@@ -58,7 +59,7 @@ def push(state: Admission, task: Task) -> Worker | Verdict | None:
 
 
 def displace(state: Admission, task: Task) -> tuple[Worker | Verdict | None, Task | None]:
-    """Accept the task in the place of the oldest that waits, which is returned to be ended, or None if none waits."""
+    """Accept the task in the place of the oldest that waits, which is taken out and returned, or None if none waits."""
     oldest: list[Task] = []
 
     def part() -> Worker | Verdict | None:
@@ -67,8 +68,10 @@ def displace(state: Admission, task: Task) -> tuple[Worker | Verdict | None, Tas
         if state.is_full():
             for each in state.queue:
                 if each.place == WAITING and not each.tries:
-                    state.bury(each)
+                    take(state, [each], None)
                     state.tally.discarded += 1
+                    each.place = GONE
+                    state.bury(each)
                     oldest.append(each)
                     break
             else:

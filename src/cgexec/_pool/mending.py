@@ -21,6 +21,7 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.queue, state.line, state.inline, state.expiring = deque(), OrderedDict(), {}, {}
     state.staff = set() if forker is None else {forker}
     state.quiet = []
+    state.ending = deque()
     state.guarded = state.bounded = state.held = state.shut = False
     state.recount()
 
@@ -40,6 +41,8 @@ def mend(state: Admission, starter: int | None) -> list[Worker] | Verdict:
             for each in state.staff
             if each.handed or (each.called and (each.thread or starter in (None, each.starter)))
         ]
+        if state.closed is not None and not state.held:  # who closed it may not have come to call them
+            lost += [state.call() for _ in range(len(state.parked))]
         more = state.summon()
         return lost if more is None else [*lost, more]
 

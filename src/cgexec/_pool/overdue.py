@@ -10,6 +10,7 @@ from typing import Any
 from cgexec._pool.admission import Admission
 from cgexec._pool.endings import Late, find_late
 from cgexec._pool.records import Chore, Worker
+from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 
 __all__ = ["attend", "function_name", "thread_name"]
@@ -31,22 +32,20 @@ def attend(
     state: Admission, pool: str, now: float, act: Callable[[Iterable[Worker], Iterable[Chore]], None]
 ) -> float | None:
     """End what waited too long, mark and log what runs too long; return when to look again."""
-    late = find_late(state, now)
+    late = find_late(state, now, functools.partial(_expired, state, pool, now))
     assert isinstance(late, Late), "the thread that looks by time interrupts nobody"
     for worker, task, seconds in late.overdue:
         _log_overdue(pool, worker, task, seconds)
     # The futures' callbacks are anybody's code, so they come last, and none keeps the others from being told.
-    act((), [*late.chores, *(functools.partial(_drop, state, pool, task, now) for task in late.expired)])
+    act((), [*late.chores, functools.partial(end_taken, state)])
     return late.due
 
 
-def _drop(state: Admission, pool: str, task: Task, now: float) -> None:
+def _expired(state: Admission, pool: str, now: float, task: Task) -> TimeoutError:
     limit = None if task.extra is None else task.extra.queue_timeout
-    task.end(
-        TimeoutError(
-            f"{function_name(task)} waited {now - task.since:.3g} s for a worker, longer than queue_timeout={limit}; "
-            f"{state.running} of {state.allowed} workers of pool {pool!r} are busy"
-        )
+    return TimeoutError(
+        f"{function_name(task)} waited {now - task.since:.3g} s for a worker, longer than queue_timeout={limit}; "
+        f"{state.running} of {state.allowed} workers of pool {pool!r} are busy"
     )
 
 

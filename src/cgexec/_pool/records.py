@@ -32,6 +32,10 @@ class Closed(NamedTuple):
     text: str
     final: bool = False  # beats a reason given before
 
+    def make(self, _: Task | None = None) -> RuntimeError:
+        """Return the error, for a task or whoever asks."""
+        return self.error(self.text)
+
 
 class Change(NamedTuple):
     """A change of the pool's size: *when* is a monotonic time in seconds."""

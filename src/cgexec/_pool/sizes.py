@@ -1,7 +1,10 @@
 """How many workers there may be: resizing, threads refused by the system, idle and lost workers. Pure."""
 
+from collections.abc import Callable
+
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Change, Chore, Verdict, Worker
+from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, WAITING, Task
 
 __all__ = ["lift_cap", "lost", "refused", "resize", "retire", "stalled"]
@@ -24,18 +27,19 @@ def resize(
         state.reach = max(state.reach, limit)
         state.rebound()
         chores = state.grant() or []
-        # Called, a surplus worker finds that it is one and leaves.
-        called = [state.call() for _ in range(min(len(state.parked), len(state.staff) - state.allowed))]
+        called = _call_surplus(state)
         more = state.summon()
         return (called if more is None else [*called, more]), chores
 
     return state.enter(part)
 
 
-def refused(state: Admission, worker: Worker) -> list[Task] | Verdict:
+def refused(
+    state: Admission, worker: Worker, mine: Task | None = None, why: Callable[[Task], BaseException] | None = None
+) -> list[Task] | Verdict:
     """
     Take back a worker whose thread the system refused. What waits is left to the others; if there is none, all of it is
-    taken out and returned: nobody would come for it.
+    taken out and returned: nobody would come for it. It is to end with *why*, but for *mine*, whose submitter is told.
     """
 
     def part() -> list[Task]:
@@ -48,10 +52,11 @@ def refused(state: Admission, worker: Worker) -> list[Task] | Verdict:
         if state.staff:
             return []
         waiting = [task for task in state.queue if task.place == WAITING]
-        state.queue.clear()
-        state.corpses = 0
+        take(state, [task for task in waiting if task is not mine], why)
         for task in waiting:
             task.place = GONE
+        state.queue.clear()
+        state.corpses = 0
         return waiting
 
     return state.enter(part)
@@ -105,15 +110,18 @@ def lost(state: Admission, worker: Worker) -> tuple[Task | None, Worker | None, 
     return answer if isinstance(answer, tuple) else (None, None, [])
 
 
-def stalled(state: Admission, now: float) -> Worker | Verdict | None:
+def stalled(state: Admission, now: float) -> tuple[list[Worker], list[Chore], bool] | Verdict:
     """
-    Allow one worker more if nothing has ended for a long while and something waits; return it.
+    Allow one worker more if nothing has ended for a long while and something waits; take it back once something has.
 
-    Only up to the size the pool once had: one that was always this small stands still as the stock pool would. TICK
-    means that it is worth looking again.
+    Only up to the size the pool once had: one that was always this small stands still as the stock pool would.
+
+    Returns:
+        Whom to call, what else to do, and whether it is worth looking again.
     """
 
-    def part() -> Worker | Verdict | None:
+    def part() -> tuple[list[Worker], list[Chore], bool]:
+        surplus: list[Worker] = []
         tally = state.tally
         ended = tally.completed + tally.failed + tally.cancelled
         if ended != tally.ended_when_seen or not tally.seen:  # not seen: nobody has waited so long that we know
@@ -121,17 +129,25 @@ def stalled(state: Admission, now: float) -> Worker | Verdict | None:
             if state.extra:
                 state.extra = 0
                 state.rebound()
+                surplus = _call_surplus(state)
         if state.allowed >= state.reach or not state.waiting() or state.closed is not None:
             state.ticking = False
             tally.seen = 0.0
-            return None
+            return surplus, [], False
         mean = tally.mean_seconds()
         patience = STALL_SECONDS if mean is None else max(STALL_SECONDS, STALL_MEANS * mean)
         if state.running < state.allowed or now - tally.seen < patience:
-            return Verdict.TICK
+            return surplus, [], True
         state.extra += 1
         tally.seen = now
         state.rebound()
-        return state.summon() or Verdict.TICK
+        chores = state.grant() or []
+        more = state.summon()
+        return ([] if more is None else [more]), chores, True
 
     return state.enter(part)
+
+
+def _call_surplus(state: Admission) -> list[Worker]:
+    """Return the idle workers beyond the limit: called, each finds that it is one too many, and leaves."""
+    return [state.call() for _ in range(min(len(state.parked), len(state.staff) - state.allowed))]

@@ -93,6 +93,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     place: int = LINED
     since: float  # monotonic time of the submit, in seconds
     overdue: bool = False  # was found to run longer than it should
+    why: "Callable[[Task], BaseException] | None" = None  # what ends it, taken out before it ran; None: it is cancelled
     tries: int = 0  # runs that ended AGAIN
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
@@ -184,9 +185,13 @@ class Task(Future[Any]):  # the result is whatever the callable returns
         if self.tries:  # it ran, and was to run again
             self.set_exception(error or TaskCancelled("taken out before it was run again; it had run out of memory"))
             return
+        # Only one who moved the task to GONE comes here, so the future is told once that it runs or is cancelled; of a
+        # cancellation that tells `wait`, and so it must not be left out if a callback raises.
         if error is None:
-            super().cancel()
-        # Only one who moved the task to GONE comes here, so this is called once; it also tells `wait` of a
-        # cancellation.
-        if self.set_running_or_notify_cancel() and error is not None:
+            try:
+                super().cancel()
+            finally:
+                if self.cancelled():
+                    self.set_running_or_notify_cancel()
+        elif self.running() or self.set_running_or_notify_cancel():  # running: an attempt was interrupted here
             self.set_exception(error)

@@ -7,15 +7,17 @@ It is there only while something is expected, so a pool without time-outs never 
 import logging
 import os
 import threading
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 
+from cgexec._memory.fuse import fuse
 from cgexec._pool import life
 
 __all__ = ["Ticking", "call_at", "forget"]
 
 _LOGGER = logging.getLogger("cgexec")
 _NAME = "cgexec-ticker"
+_NO_MEMORY = 0.01  # until the thread tries again that had no memory to do so
 
 
 class Ticking(Protocol):
@@ -26,26 +28,33 @@ class Ticking(Protocol):
 
 
 class _Ticker:
-    """The condition guards both fields. Nothing is called while it is held."""
+    """
+    The lock guards *dues* and *thread*. Nothing is called while it is held.
+
+    Plain locks and no condition, whose methods are Python: it may be left locked where memory runs out in the middle of
+    them, and then every pool of the process would stand still.
+    """
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
+        self._lock = threading.RLock()  # a finalizer that runs in the middle may come in
+        self._wake = threading.Lock()  # held; released to have the thread look at *dues*
+        self._wake.acquire()
         self.dues: dict[Ticking, float] = {}
         self.thread: threading.Thread | None = None
 
     def call_at(self, what: Ticking, when: float) -> None:
-        with self.condition:
+        with self._lock:
             if self.thread is not None and self.dues.get(what, when + 1) <= when:
                 return
             self.dues[what] = min(when, self.dues.get(what, when))
             if self.thread is not None:
-                self.condition.notify()
+                self._notify()
                 return
             thread = self.thread = self._make()
         try:
             thread.start()
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
-            with self.condition:
+            with self._lock:
                 self.thread = None
             _LOGGER.warning(
                 "[ticker-refused] no thread for time-outs could be started; they are looked at when one can"
@@ -63,43 +72,65 @@ class _Ticker:
 
     def stop(self) -> None:
         """Expect nothing any more: the interpreter is ending, and finishes what waits however long it waited."""
-        with self.condition:
+        with self._lock:
             self.dues.clear()
-            self.condition.notify()
+            self._notify()
             thread = self.thread
         if thread is not None:
             thread.join(1)
 
     def forget(self, what: Ticking) -> None:
-        with self.condition:
+        with self._lock:
             if self.dues.pop(what, None) is not None:
-                self.condition.notify()
+                self._notify()
+
+    def _notify(self) -> None:
+        try:
+            self._wake.release()
+        except RuntimeError:  # it is told already
+            return
 
     def _run(self) -> None:
-        while (what := self._next()) is not None:
+        """Be there until nothing is expected; without this thread, time stands still for every pool of the process."""
+        while True:
             try:
-                due = what.tick(monotonic())
-            except BaseException:  # one pool's trouble must not stop the clock of the others
-                _LOGGER.exception("[ticker-failed] looking after %r by time failed", what)
-                due = monotonic() + 1
+                if not self._attend():
+                    return
+            except BaseException as error:  # noqa: BLE001  # no memory, or raised in this thread by somebody else
+                if isinstance(error, MemoryError):
+                    fuse().give_out()
+                sleep(_NO_MEMORY)
+
+    def _attend(self) -> bool:
+        """Look after what is due next; False if nothing is expected."""
+        what = self._next()
+        if what is None:
+            return False
+        due: float | None = monotonic() + 1
+        try:
+            due = what.tick(monotonic())
+        except BaseException:  # one pool's trouble must not stop the clock of the others
+            _LOGGER.exception("[ticker-failed] looking after %r by time failed", what)
+        finally:
             if due is not None:
                 self.call_at(what, due)
-            del what  # or a pool would be kept while nothing is due
+        return True
 
     def _next(self) -> Ticking | None:
         """Wait for the next that is due; None if nothing is expected any more, and then this thread ends."""
-        with self.condition:
-            while self.dues:
-                # A copy, since a finalizer that runs in the middle may come in: the condition's lock is re-entrant.
+        while True:
+            with self._lock:
+                if not self.dues:
+                    self.thread = None
+                    return None
+                # A copy, since a finalizer that runs in the middle may come in.
                 what, when = min(list(self.dues.items()), key=lambda due: due[1])
                 wait = when - monotonic()
                 if wait <= 0:
                     self.dues.pop(what, None)
                     return what
-                del what
-                self.condition.wait(min(wait, threading.TIMEOUT_MAX))
-            self.thread = None
-            return None
+                del what  # or a pool would be kept while nothing is due
+            self._wake.acquire(timeout=min(wait, threading.TIMEOUT_MAX))
 
 
 _ticker = _Ticker()

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
@@ -27,6 +26,7 @@ from cgexec._pool.holding import Funds, Need, Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
 from cgexec._pool.task import Task
+from cgexec._pool.weakly import Weakly
 from cgexec._settings import Care
 
 __all__ = ["Watch", "watch"]
@@ -71,7 +71,7 @@ class Watch:
         self.crowd = Crowd()
         self.reports = Reports()
         self._lock = threading.Lock()
-        self._crews: WeakSet[Hands] = WeakSet()
+        self._crews: Weakly[Hands] = Weakly()
         self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
@@ -230,7 +230,7 @@ class Watch:
 
     def _needs(self, asking: Worker | None) -> list[_Pool]:
         pools = []
-        for crew in list(self._crews):
+        for crew in self._crews.all():
             seen = holding.need(crew.state, asking)
             if isinstance(seen, Need):
                 pools.append(_Pool(crew, crew.care, seen))
