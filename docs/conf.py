@@ -30,7 +30,7 @@ html_extra_path = ["_site"]  # index.html, which leads to the root document
 templates_path: list[str] = []
 
 _SECTION = re.compile(r"^## (?P<caption>.+?)\n(?P<body>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-_ENTRY = re.compile(r"^- \[[^\]]+\]\((?P<target>[^)#]+)\.md\)", re.MULTILINE)
+_ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<target>[^)#]+)\.md\)", re.MULTILINE)
 
 
 def add_toctrees(_app: Sphinx, name: str, source: list[str]) -> None:
@@ -39,7 +39,8 @@ def add_toctrees(_app: Sphinx, name: str, source: list[str]) -> None:
         return
     folder = Path(root_doc).parent.as_posix()
     for section in _SECTION.finditer(source[0]):
-        pages = ["/" + normpath(join(folder, entry["target"])) for entry in _ENTRY.finditer(section["body"])]
+        entries = _ENTRY.finditer(section["body"])
+        pages = [f"{entry['title']} </{normpath(join(folder, entry['target']))}>" for entry in entries]
         options = (":hidden:", f":caption: {section['caption']}")
         source[0] += "\n".join(["", "```{toctree}", *options, "", *pages, "```", ""])
 
