@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ is run: Python is executed, consoles are compared with what they show."""
+"""Every code block of README*.md and docs/ is run: Python is executed, consoles are compared with what they show."""
 
 import contextlib
 import doctest
@@ -63,7 +63,7 @@ class PythonBlockParser(CodeBlockParser):
 
 pytest_collect_file = Sybil(
     parsers=[PythonBlockParser(), ConsoleBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md", "docs/*.md"],
+    patterns=["README*.md", "docs/**/*.md", "docs/*.md"],
 ).pytest()
 
 

@@ -28,7 +28,7 @@ LAYERS = [
     {"_pool."},
     {"_off", "_options", "_bridge", "_limiter"},
     {"_executor", "_wrap", "_cluster"},
-    {"anyio", "asyncio", "distributed"},
+    {"anyio", "asyncio", "distributed", "testing"},
     {"starlette"},
     {"_demo."},
     {"__init__"},

@@ -6,6 +6,7 @@ from typing import assert_type
 
 import cgexec
 import cgexec.asyncio
+import cgexec.testing
 
 assert_type(cgexec.limits(), cgexec.Limits)
 assert_type(cgexec.limits(root="/host").cpus, float)
@@ -26,6 +27,11 @@ assert_type(cgexec.serve_stats("/run/cgexec").path, str)
 cgexec.recommend(kind="greenlet")  # type: ignore[arg-type]  # only threads and processes
 cgexec.limits("/host")  # type: ignore[call-arg]  # root is keyword-only
 cgexec.limits().cpus = 3.0  # type: ignore[misc]  # frozen
+
+box = cgexec.testing.Container("/tmp/box", cpus=1.5, memory="4Gi", version="v1")
+assert_type(box.root, str)
+box.change(cpus=None, used="1Gi")
+box.change(used=None, version="v2")  # type: ignore[call-arg]  # what it is made as it stays
 
 
 def double(number: int, *, times: int = 2) -> str:

@@ -1,0 +1,50 @@
+"""
+How the pages are built: ``python -m sphinx -W -c docs . build/docs``.
+
+The source folder is the repository, not docs/: pages link to the README and to examples, and so one and the same
+relative link works here and where the repository is browsed. For that reason too no page has a directive in it, which
+elsewhere would be shown as code: the order of the pages is taken from the lists of links in docs/index.md.
+"""
+
+import re
+from importlib.metadata import version as version_of
+from pathlib import Path
+from posixpath import join, normpath
+
+from sphinx.application import Sphinx
+
+project = "cgexec"
+author = copyright = "The cgexec authors"  # noqa: A001  # Sphinx's name
+release = version = version_of("cgexec")
+
+extensions = ["myst_parser"]
+myst_heading_anchors = 3
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/*.md", "docs/**/*.md", "examples/**/README.md"]
+exclude_patterns = [".*", "build", "dist"]
+
+html_theme = "furo"
+html_title = "cgexec"
+html_copy_source = False
+html_extra_path = ["_site"]  # index.html, which leads to the root document
+templates_path: list[str] = []
+
+_SECTION = re.compile(r"^## (?P<caption>.+?)\n(?P<body>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<target>[^)#]+)\.md\)", re.MULTILINE)
+
+
+def add_toctrees(_app: Sphinx, name: str, source: list[str]) -> None:
+    """Append to the index a hidden table of contents for each of its sections."""
+    if name != root_doc:
+        return
+    folder = Path(root_doc).parent.as_posix()
+    for section in _SECTION.finditer(source[0]):
+        entries = _ENTRY.finditer(section["body"])
+        pages = [f"{entry['title']} </{normpath(join(folder, entry['target']))}>" for entry in entries]
+        options = (":hidden:", f":caption: {section['caption']}")
+        source[0] += "\n".join(["", "```{toctree}", *options, "", *pages, "```", ""])
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", add_toctrees)
