@@ -14,7 +14,10 @@ from cgexec._pool.hands import SHUT_DOWN
 from cgexec._pool.task import GONE
 from support.pools import SOON, hired, holding, task
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer"),
+    pytest.mark.timeout(120, method="thread"),  # the other method's alarm is the one that is used up here
+]
 
 
 class Interrupted(BaseException):
@@ -145,3 +148,17 @@ def test_a_closed_pool_whose_workers_nobody_called_has_them_called_by_the_next()
         thread.join(SOON)
         assert not thread.is_alive()
     assert pool.stats().workers == 0
+
+
+def test_drain_asks_nothing_of_what_runs():
+    """A signal while a future is asked leaves its lock taken for good; here another thread holds it."""
+    pool = cgexec.ThreadPoolExecutor(1)
+    with holding(pool, 1) as hold:
+        left = []
+        drainer = threading.Thread(target=lambda: left.append(pool.drain(0)))
+        with hold.futures[0]._condition:
+            drainer.start()
+            drainer.join(SOON)
+            assert not drainer.is_alive()
+        assert [each.future for each in left[0].running] == hold.futures
+    pool.shutdown()

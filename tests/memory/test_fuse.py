@@ -102,9 +102,30 @@ answer(before=before, child=int(os.read(reader, 100)), parent=soft() == armed)
 def test_a_thread_to_be_started_gets_room_for_its_stack():
     seen = run_alone(
         START
-        + "threading.stack_size(1 * MIB)\nfuse().expect_thread()\nanswer(more=soft() - armed, stack=fuse()._cap.stack)"
+        + "threading.stack_size(1 * MIB)\nwith fuse().starting(): pass\nanswer(more=soft() - armed, stack=fuse()._cap.stack)"
     )
     assert seen.more == seen.stack > 0
+
+
+def test_a_pool_starts_its_threads_where_no_more_memory_may_be_mapped():
+    """Without memory for its first frame a thread ends unseen, and `Thread.start` waits for it for ever."""
+    seen = run_alone(
+        START
+        + """
+import faulthandler
+faulthandler.dump_traceback_later(60, exit=True)
+threading.stack_size(8 * MIB)
+barrier = threading.Barrier(8)
+pool = cgexec.ThreadPoolExecutor(8, memory_guard=False)
+pool.submit(int).result(60)
+fuse().follow(Reading(own.private, own.private + 3 * MIB, "by hand", own, 1, 0, own.private), 0, rest=True)
+tight = refused(4)
+futures = [pool.submit(barrier.wait, 60) for _ in range(8)]
+answer(tight=tight, still=refused(4), places=sorted(future.result(60) for future in futures))
+pool.shutdown()
+"""
+    )
+    assert (seen.tight, seen.still, seen.places) == (True, True, [*range(8)])
 
 
 def test_it_leaves_the_size_that_was_set_for_threads_stacks():
@@ -120,7 +141,7 @@ def test_where_it_is_not_armed_nothing_is_touched():
 import resource, cgexec
 from cgexec._memory.fuse import fuse
 before = resource.getrlimit(resource.RLIMIT_DATA)
-fuse().give_out(everything=True); fuse().expect_thread(); fuse().restore()
+fuse().give_out(everything=True); fuse().starting(); fuse().restore()
 with cgexec.unfused():
     inside = resource.getrlimit(resource.RLIMIT_DATA)
 answer(same=before == inside == resource.getrlimit(resource.RLIMIT_DATA))

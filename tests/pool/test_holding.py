@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from cgexec._pool import holding
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds
@@ -142,3 +144,27 @@ def test_a_closed_pool_keeps_its_worker_for_what_is_held():
     assert fund(state, Funds(bounded=False)) is worker
     assert not isinstance(state.next(worker, 0.0, 0), Verdict)
     assert state.next(worker, 0.0, COMPLETED) is Verdict.LEAVE
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+def test_a_closed_pool_lets_its_workers_go_when_what_was_held_is_gone(how):
+    from cgexec._pool import endings
+    from cgexec._pool.hands import SHUT_DOWN
+
+    state = machine()
+    fund(state, NONE)
+    held = task(state)
+    worker = started(state.offer(held))
+    endings.expect(state, held, 5.0)
+    state.next(worker, 0.0, 0)
+    assert state.next(worker, 0.0, 0) is Verdict.PARK
+    endings.close(state, SHUT_DOWN)
+    assert state.next(worker, 0.0, 0) is Verdict.LOOK
+    assert state.next(worker, 0.0, 0) is Verdict.PARK
+    if how == "cancelled":
+        assert held.cancel()
+    else:
+        assert endings.find_late(state, 10.0, SHUT_DOWN.make).expired == [held]
+    assert fund(state, NONE) is worker, "the next look calls it, though there is no memory"
+    assert state.next(worker, 0.0, 0) is Verdict.LEAVE
+    assert state.is_quiet()

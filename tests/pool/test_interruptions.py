@@ -11,18 +11,7 @@ import pytest
 
 import cgexec
 from cgexec._pool.admission import Admission
-from support.pools import SOON, eventually, holding
-
-
-class Trap:
-    """Runs *call* when the garbage collector finds it, which a cycle makes sure is not before."""
-
-    def __init__(self, call):
-        self.call = call
-        self.cycle = self
-
-    def __del__(self):
-        self.call()
+from support.pools import SOON, Trap, eventually, holding
 
 
 @pytest.fixture
@@ -128,6 +117,7 @@ def test_with_a_collection_at_every_chance_nothing_hangs():
 
 
 needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+pytestmark = pytest.mark.timeout(120, method="thread")  # the other method's alarm is the one that is used up here
 
 
 @needs_timer

@@ -10,10 +10,21 @@ from typing import Any
 from cgexec._pool.records import Worker
 from cgexec._pool.task import Task
 
-__all__ = ["SOON", "Hold", "eventually", "hired", "holding", "started", "task"]
+__all__ = ["SOON", "Hold", "Trap", "eventually", "hired", "holding", "started", "task"]
 
 # No wait of a test is longer than this, in seconds; none is meant to come near it.
 SOON = 10.0
+
+
+class Trap:
+    """Runs *call* when the garbage collector finds it, which a cycle makes sure is not before."""
+
+    def __init__(self, call):
+        self.call = call
+        self.cycle = self
+
+    def __del__(self):
+        self.call()
 
 
 class Hold:

@@ -10,20 +10,10 @@ import pytest
 import cgexec
 from cgexec._pool.admission import Admission
 from support.peers import InlineExecutor
-from support.pools import SOON, eventually
+from support.pools import SOON, Trap, eventually
 
 needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
-
-
-class Trap:
-    """Runs *call* when the garbage collector finds it, which a cycle makes sure is not before."""
-
-    def __init__(self, call):
-        self.call = call
-        self.cycle = self
-
-    def __del__(self):
-        self.call()
+pytestmark = pytest.mark.timeout(120, method="thread")  # the other method's alarm is the one that is used up here
 
 
 def wrapped(workers, **settings):

@@ -35,7 +35,7 @@ def load(path: str) -> Mapping[str, object]:
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123  # a path from the command line, opened once
             report = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"--compare {path}: expected a file kept from report --json ({reason})") from None
     if not isinstance(report, dict) or not isinstance(report.get("limits"), dict):

@@ -82,13 +82,18 @@ class Fuse:
                 self._step = step
                 self._apply()
 
-    def expect_thread(self) -> None:
-        """Let one more thread map its stack, which it will hardly touch; the next look counts it."""
+    def starting(self) -> AbstractContextManager[None]:
+        """
+        Return a context manager to start one more thread in, which will hardly touch the stack that it maps.
+
+        The limit is out of the way meanwhile: a thread that finds no memory for its first frame ends, and
+        `Thread.start` waits for it for ever (CPython 3.11 to 3.15).
+        """
         with self._lock:
-            if self._ours is not None and self._cap is not None:
+            if self._steps and self._cap is not None:  # until the next look, which counts it
                 more = self._cap.stack
                 self._steps = tuple((soft + more, hard) for soft, hard in self._steps)
-                self._apply()
+        return self.pause()
 
     def restore(self) -> None:
         """Put back the limit that was there."""

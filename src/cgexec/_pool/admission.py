@@ -226,7 +226,7 @@ class Admission(Books):
 
     def _rest(self, worker: Worker) -> Verdict:
         """Park the worker, or let it go if it is not needed any more."""
-        if not self.crowded and (self.closed is None or self.held):
+        if not self.crowded and (self.closed is None or (self.held and self.waiting())):
             self.parked.append(worker)
             worker.parked = True
             return _PARK

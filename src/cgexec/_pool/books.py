@@ -117,6 +117,8 @@ class Books(Guarded):
         One is woken at a time, and wakes the next when it has its task: under load the one on its way finds the work of
         all. A new one is started for each task that nobody is coming for, as the stock pool does.
         """
+        if self.closed is not None and self.parked and not (self.held or self.coming or self.waiting()):
+            return self.call()  # it parked for what was held and is gone now: it has to leave, and to call the next
         if self.held or self.waiting() <= (0 if self.parked else self.coming):
             return None
         if self.parked:

@@ -123,9 +123,9 @@ class Crew(Hands):
             name = f"{self._prefix}_{worker.number}"
             thread = threading.Thread(target=work, args=(self, worker), name=name, daemon=False)
             self._threads[worker] = thread
-        fuse().expect_thread()
         try:
-            thread.start()
+            with fuse().starting():
+                thread.start()
         except (RuntimeError, MemoryError) as error:
             if thread.ident is not None:  # it runs; an interrupted wait for its start can end in such an error, too
                 return

@@ -20,7 +20,7 @@ def collect(crew: Hands) -> Leftovers:
     running = tuple(
         Running(task, function_name(task), now - since, thread_name(worker))
         for task, since, worker in (found if isinstance(found, list) else ())
-        if not task.done()
+        if task.fn is not None  # else it has just ended. Its future is not asked: Ctrl-C there leaves it locked
     )
     return Leftovers(tuple(unstarted), running)
 

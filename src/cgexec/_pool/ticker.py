@@ -52,7 +52,8 @@ class _Ticker:
                 return
             thread = self.thread = self._make()
         try:
-            thread.start()
+            with fuse().starting():
+                thread.start()
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
             with self._lock:
                 self.thread = None

@@ -153,7 +153,7 @@ class Watch:
         lately, ended = self._lately(pools), self._count_ended(pools)
         failed = self.crowd.see({id(pool.crew): pool.need for pool in pools}, ended, begin)
         fused = any(pool.care.fuse for pool in pools)
-        self.gauge.with_children = any(pool.care.children for pool in pools)
+        self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
         if failed:
             self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)
