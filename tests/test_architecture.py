@@ -63,7 +63,7 @@ INSIDE = {
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"roster"},
         {"served"},
-        {"life", "overdue", "mapping", "relayed", "crowd"},
+        {"life", "overdue", "mapping", "relayed", "crowd", "beginning"},
         {"ticker", "reports", "serving", "recording"},
         {"flight"},
         {"hands"},

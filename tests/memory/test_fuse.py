@@ -8,7 +8,7 @@ from support.lab import run_alone
 pytestmark = pytest.mark.skipif(fuse.why_no_fuse() is not None, reason=f"no fuse: {fuse.why_no_fuse()}")
 
 START = """
-import os, resource, threading
+import os, resource, sys, threading
 import cgexec
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
@@ -107,25 +107,33 @@ def test_a_thread_to_be_started_gets_room_for_its_stack():
     assert seen.more == seen.stack > 0
 
 
-def test_a_pool_starts_its_threads_where_no_more_memory_may_be_mapped():
-    """Without memory for its first frame a thread ends unseen, and `Thread.start` waits for it for ever."""
+def test_a_thread_that_finds_no_memory_to_begin_is_not_waited_for():
+    """It ends unseen, and `Thread.start` would wait for it for ever."""
     seen = run_alone(
         START
         + """
-import faulthandler
+import faulthandler, logging
+from cgexec._pool import beginning
 faulthandler.dump_traceback_later(60, exit=True)
+beginning.PATIENCE_S = 0.5
+logging.disable()
+sys.unraisablehook = lambda _: None
 threading.stack_size(8 * MIB)
-barrier = threading.Barrier(8)
-pool = cgexec.ThreadPoolExecutor(8, memory_guard=False)
+pool, gate = cgexec.ThreadPoolExecutor(2, memory_guard=False), threading.Lock()
+gate.acquire()
 pool.submit(int).result(60)
-fuse().follow(Reading(own.private, own.private + 3 * MIB, "by hand", own, 1, 0, own.private), 0, rest=True)
-tight = refused(4)
-futures = [pool.submit(barrier.wait, 60) for _ in range(8)]
-answer(tight=tight, still=refused(4), places=sorted(future.result(60) for future in futures))
+held = pool.submit(gate.acquire, True, 60)
+own = Gauge().own()
+fuse().follow(Reading(own.private, own.private - 8 * MIB, "by hand", own, 1, 0, own.private), 0, rest=True)
+waiting = pool.submit(abs, -5)
+fuse().restore()
+threads = len([thread for thread in threading.enumerate() if "ThreadPool" in thread.name])
+gate.release()
+answer(held=held.result(60), waiting=waiting.result(60), threads=threads)
 pool.shutdown()
 """
     )
-    assert (seen.tight, seen.still, seen.places) == (True, True, [*range(8)])
+    assert (seen.held, seen.waiting, seen.threads) == (True, 5, 1)
 
 
 def test_it_leaves_the_size_that_was_set_for_threads_stacks():
@@ -141,7 +149,8 @@ def test_where_it_is_not_armed_nothing_is_touched():
 import resource, cgexec
 from cgexec._memory.fuse import fuse
 before = resource.getrlimit(resource.RLIMIT_DATA)
-fuse().give_out(everything=True); fuse().starting(); fuse().restore()
+fuse().give_out(everything=True); fuse().restore()
+with fuse().starting(): pass
 with cgexec.unfused():
     inside = resource.getrlimit(resource.RLIMIT_DATA)
 answer(same=before == inside == resource.getrlimit(resource.RLIMIT_DATA))

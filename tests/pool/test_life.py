@@ -281,3 +281,12 @@ def test_a_worker_that_dies_is_replaced_and_its_task_ends(monkeypatch, caplog):
         assert pool.submit(int).result(SOON) == 0
         assert pool.stats().failed == 1
     assert "Exception in worker" in caplog.text
+
+
+def test_the_end_of_the_interpreter_does_not_mind_a_ticker_that_is_about_to_be_started():
+    own = ticker._Ticker()
+    thread = own.thread = own._make()
+    own.stop()
+    thread.start()  # by whoever was about to
+    thread.join(SOON)
+    assert own.thread is None, "it found nothing to do"

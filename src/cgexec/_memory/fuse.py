@@ -51,6 +51,7 @@ class Fuse:
         self._ours: int | None = None  # the soft limit that was set here, None: none
         self._theirs = 0  # what it was before
         self._pauses = 0
+        self._starts = 0  # threads that are beginning
 
     @property
     def limit(self) -> int | None:
@@ -82,18 +83,25 @@ class Fuse:
                 self._step = step
                 self._apply()
 
-    def starting(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def starting(self) -> Iterator[None]:
         """
-        Return a context manager to start one more thread in, which will hardly touch the stack that it maps.
+        Have one more thread map its stack, which it will hardly touch, and all of the reserve let go while it begins.
 
-        The limit is out of the way meanwhile: a thread that finds no memory for its first frame ends, and
-        `Thread.start` waits for it for ever (CPython 3.11 to 3.15).
+        Not more than that: one mapping made meanwhile may be larger than the container.
         """
         with self._lock:
             if self._steps and self._cap is not None:  # until the next look, which counts it
                 more = self._cap.stack
                 self._steps = tuple((soft + more, hard) for soft, hard in self._steps)
-        return self.pause()
+            self._starts += 1
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starts -= 1
+                self._apply()
 
     def restore(self) -> None:
         """Put back the limit that was there."""
@@ -123,7 +131,7 @@ class Fuse:
 
     def _apply(self) -> None:
         """Have the kernel know what holds now. What somebody else has set meanwhile is what will be put back."""
-        wanted = self._steps[self._step] if self._steps and not self._pauses else None
+        wanted = self._steps[-1 if self._starts else self._step] if self._steps and not self._pauses else None
         if wanted is None and self._ours is None:
             return
         soft, hard = _resource.getrlimit(_resource.RLIMIT_DATA)
@@ -141,7 +149,7 @@ class Fuse:
     def after_fork(self) -> None:
         """Be as before in a child process, which has none of the pools."""
         self._lock = threading.RLock()
-        self._pauses = 0
+        self._pauses = self._starts = 0
         self._cap = None
         self.restore()
 

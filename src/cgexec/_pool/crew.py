@@ -13,9 +13,9 @@ from concurrent.futures.thread import BrokenThreadPool
 from time import monotonic, sleep
 from typing import Any
 
-from cgexec._memory.fuse import fuse
 from cgexec._pool import life, sizes
 from cgexec._pool.admission import Admission
+from cgexec._pool.beginning import begin
 from cgexec._pool.hands import EXITING, RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.records import Closed, Verdict, Worker
@@ -124,8 +124,7 @@ class Crew(Hands):
             thread = threading.Thread(target=work, args=(self, worker), name=name, daemon=False)
             self._threads[worker] = thread
         try:
-            with fuse().starting():
-                thread.start()
+            begin(thread)
         except (RuntimeError, MemoryError) as error:
             if thread.ident is not None:  # it runs; an interrupted wait for its start can end in such an error, too
                 return
@@ -137,10 +136,10 @@ class Crew(Hands):
         Have the current thread be that worker; False if another is.
 
         A submitter that is interrupted while it starts a thread cannot know whether it did. It starts another, and the
-        one that comes second finds the post taken.
+        one that comes second finds the post taken. One that took too long to begin finds that nobody waits any more.
         """
         with self._lock:
-            if worker.thread is not None:
+            if worker.thread is not None or worker not in self._threads:
                 return False
             worker.thread = self._threads[worker] = threading.current_thread()
             worker.ident = threading.get_ident()

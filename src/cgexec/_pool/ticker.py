@@ -7,11 +7,13 @@ It is there only while something is expected, so a pool without time-outs never 
 import logging
 import os
 import threading
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import Protocol
 
 from cgexec._memory.fuse import fuse
 from cgexec._pool import life
+from cgexec._pool.beginning import begin
 
 __all__ = ["Ticking", "call_at", "forget"]
 
@@ -52,8 +54,7 @@ class _Ticker:
                 return
             thread = self.thread = self._make()
         try:
-            with fuse().starting():
-                thread.start()
+            begin(thread)
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
             with self._lock:
                 self.thread = None
@@ -78,7 +79,8 @@ class _Ticker:
             self._notify()
             thread = self.thread
         if thread is not None:
-            thread.join(1)
+            with suppress(RuntimeError):  # another thread is about to start it, and it will find nothing to do
+                thread.join(1)
 
     def forget(self, what: Ticking) -> None:
         with self._lock:
