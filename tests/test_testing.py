@@ -1,11 +1,12 @@
 """`cgexec.testing`: the fakes say to the real readers what they were told to."""
 
 import threading
+import time
 
 import pytest
 
 import cgexec
-from cgexec.testing import Container, inside, occupied
+from cgexec.testing import Container, clock, inside, occupied
 from support.pools import SOON, eventually
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -106,3 +107,64 @@ def test_occupied_gives_up_where_memory_holds(tmp_path):
         with pytest.raises(TimeoutError, match="0 of 1"), occupied(pool, 1, timeout=0.1):
             raise AssertionError("nothing has started")
         box.change(used="64Mi")  # or what waits would start after the five seconds that memory may hold the last one
+
+
+def test_the_clock_brings_about_what_time_would():
+    with clock() as now, cgexec.ThreadPoolExecutor(1, queue_size=10) as pool, occupied(pool):
+        waiting = pool.options(queue_timeout=3600).submit(int)
+        now.advance(3599)
+        assert not waiting.done()
+        now.advance(1)
+        assert type(waiting.exception(timeout=0)) is TimeoutError
+        assert pool.stats().longest_running >= 3600
+
+
+def test_a_task_that_runs_too_long_is_seen_by_the_clock():
+    with clock() as now, cgexec.ThreadPoolExecutor(1) as pool:
+        started, release = threading.Event(), threading.Event()
+
+        def run():
+            started.set()
+            assert release.wait(10)
+
+        running = pool.options(run_timeout=300).submit(run)
+        assert started.wait(10)
+        now.advance(299)
+        assert pool.stats().overdue == 0
+        now.advance(1)
+        assert pool.stats().overdue == 1
+        release.set()
+        running.result(10)
+
+
+def test_after_the_block_the_time_is_the_real_one_and_nothing_is_left():
+    threads = set(threading.enumerate())
+    with clock() as now, cgexec.ThreadPoolExecutor(1, queue_size=10) as pool:
+        now.advance(1e6)
+        assert pool.submit(int).result(10) == 0
+        assert now.monotonic() > time.monotonic() + 0.9e6
+    assert set(threading.enumerate()) <= threads
+    with cgexec.ThreadPoolExecutor(1, queue_size=10) as pool, occupied(pool):
+        waiting = pool.options(queue_timeout=0.01).submit(int)
+        assert type(waiting.exception(timeout=10)) is TimeoutError
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_time_does_not_go_back(seconds):
+    with clock() as now, pytest.raises(ValueError, match="time does not go back"):
+        now.advance(seconds)
+
+
+def test_a_hold_makes_a_pool_unhealthy_by_the_clock(tmp_path):
+    box = Container(tmp_path, memory="1Gi")
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(2) as pool:
+        with occupied(pool, 1):
+            box.change(used="1020Mi")
+            now.advance(2)
+            waiting = pool.submit(int)
+            eventually(lambda: pool.stats().held_for is not None)
+            assert pool.stats().healthy
+            now.advance(200)
+            assert not pool.stats().healthy
+            box.change(used="64Mi")
+        assert waiting.result(10) == 0

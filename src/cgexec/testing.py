@@ -1,30 +1,33 @@
 """
-Fakes for the tests of programs that use this library: a container on disk, memory that is as full as the test says, and
-a pool whose workers are busy.
+Fakes for the tests of programs that use this library: a container on disk, memory that is as full as the test says, a
+clock that the test moves, and a pool whose workers are busy.
 
 The fake container is a directory with the files that the kernel would show (cgroup-v2.rst, cgroup-v1/); everything that
-reads them is the real thing. There is no fake clock: pools use `time.monotonic`.
+reads them is the real thing.
 """
 
 import dataclasses
 import os
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
-from types import EllipsisType
+from types import EllipsisType, ModuleType
 from typing import Literal
 
 from cgexec._executor import ThreadPoolExecutor
 from cgexec._kernel.files import Files
 from cgexec._kernel.kept import KeptFiles
 from cgexec._memory.gauge import Gauge
+from cgexec._pool import ticker as ticking
 from cgexec._pool import watch as watching
 from cgexec._pool.hands import Hands
 from cgexec._quantity import parse_quantity
 
-__all__ = ["Container", "inside", "occupied"]
+__all__ = ["Clock", "Container", "clock", "inside", "occupied"]
 
 _CPU = "sys/fs/cgroup/cpu"
 _MEMORY = "sys/fs/cgroup/memory"
@@ -188,6 +191,77 @@ def occupied(
     finally:
         release.set()
         wait(futures, timeout)
+
+
+class Clock:
+    """
+    The time by which pools go: the real monotonic time, and what `advance` has added. Any thread may use it.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time in seconds."""
+        return time.monotonic() + self._ahead
+
+    def advance(self, seconds: float, *, timeout: float = 10.0) -> None:
+        """
+        Let so many seconds pass at once, and return when what was due meanwhile has been done.
+
+        Raises:
+            ValueError: *seconds* is negative or no number.
+            TimeoutError: it has not been done after *timeout* seconds of real time.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"seconds: expected 0 or more, as time does not go back, got {seconds!r}")
+        self._ahead += seconds
+        reached = _Reached()
+        ticking.call_at(reached, self.monotonic())  # comes last of all that is due by now
+        if not reached.event.wait(timeout):
+            raise TimeoutError(f"what is due has not been done after {timeout:g} s")
+
+
+class _Reached:
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def tick(self, now: float) -> None:  # noqa: ARG002  # a moment, whichever it is
+        self.event.set()
+
+
+@contextmanager
+def clock() -> Iterator[Clock]:
+    """
+    Have the pools that are made in the block go by a clock that the test moves: ``queue_timeout``, ``run_timeout``,
+    how long memory has held something back, when a pool is unhealthy.
+
+    The waiting itself is real: ``submit(timeout=)``, ``result(timeout=)`` and ``drain(timeout)`` take the time they are
+    given, and idle workers leave by real time. One block at a time, and pools are shut down in it; none made outside
+    may be at work meanwhile.
+    """
+    moved = Clock()
+    patched = [module for name, module in sys.modules.items() if name.startswith("cgexec.") and _is_timed(module)]
+    ticker, watch = ticking._ticker, watching._watch  # noqa: SLF001  # what they remember are times, too
+    ticking._ticker = ticking._Ticker()  # noqa: SLF001
+    if type(watch) is watching.Watch:  # else it is that of `inside`, which forgets all
+        watching._watch = watching.Watch()  # noqa: SLF001
+    for module in patched:
+        vars(module)["monotonic"] = moved.monotonic
+    try:
+        yield moved
+    finally:
+        for module in patched:
+            vars(module)["monotonic"] = time.monotonic
+        ticking._ticker.stop()  # noqa: SLF001
+        ticking._ticker = ticker  # noqa: SLF001
+        if watching._watch is not watch:  # noqa: SLF001
+            watching._watch.gauge.close()  # noqa: SLF001
+            watching._watch = watch  # noqa: SLF001
+
+
+def _is_timed(module: ModuleType) -> bool:
+    return vars(module).get("monotonic") is time.monotonic
 
 
 class _Reopened(KeptFiles):
