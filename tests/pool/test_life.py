@@ -290,3 +290,10 @@ def test_the_end_of_the_interpreter_does_not_mind_a_ticker_that_is_about_to_be_s
     thread.start()  # by whoever was about to
     thread.join(SOON)
     assert own.thread is None, "it found nothing to do"
+
+
+def test_changes_of_the_size_are_counted_by_direction():
+    with cgexec.ThreadPoolExecutor(2) as pool:
+        for size in (4, 4, 8, 3):
+            pool.resize(size)
+        assert (pool.stats().grown, pool.stats().shrunk) == (2, 1)

@@ -60,7 +60,7 @@ def draw(path: str, plan: Plan, arena: Arena, runs: Sequence[Run]) -> None:
         _memory(memory, plan, arena, runs)
         _results(results, plan, runs)
         try:
-            figure.savefig(path, transparent=True, dpi=150)
+            figure.savefig(path, transparent=True, dpi=150, metadata={"Date": None} if path.endswith(".svg") else None)
         except OSError as error:
             raise ValueError(f"--plot {path}: cannot be written ({error.strerror or error})") from None
 

@@ -57,6 +57,8 @@ class Stats:
         cpu_seconds: CPU time of the workers, all together. Sampled: what a running task used since it started, or in
             the last tenth of a second, may be missing.
         last_change: the last change of the size, and why.
+        grown: how often the size was made larger.
+        shrunk: how often it was made smaller.
         adaptive: whether the size follows the load, between `min_workers` and `ceiling`.
         min_workers: the least it may have, memory's gate excepted; None where the size is fixed, as the next two.
         ceiling: the most it may have by memory, tasks, cap and what was said.
@@ -111,6 +113,8 @@ class Stats:
     task_seconds: float = 0.0
     cpu_seconds: float = 0.0
     last_change: SizeChange | None = None
+    grown: int = 0
+    shrunk: int = 0
     adaptive: bool = False
     min_workers: int | None = None
     ceiling: int | None = None
@@ -212,6 +216,8 @@ def _look(state: Admission, now: float) -> Sight:
         "would_hold": tally.would_hold,
         "memory_errors": tally.memory_errors,
         "memory_retries": tally.memory_retries,
+        "grown": tally.grown,
+        "shrunk": tally.shrunk,
         "last_change": _change(state.change, now),
         "closed": None if state.closed is None else state.closed.text,
     }

@@ -110,8 +110,8 @@ class Tally:
 
     __slots__ = (
         "_roll_ended", "_roll_seconds", "_rolled", "blocked_seconds", "cancelled", "completed", "cpu_seconds",
-        "discarded", "ended_when_seen", "expired", "failed", "held_seconds", "memory_errors", "memory_retries",
-        "over_bound", "overdue", "ran_in_caller", "rejected", "seen", "task_seconds", "would_hold",
+        "discarded", "ended_when_seen", "expired", "failed", "grown", "held_seconds", "memory_errors", "memory_retries",
+        "over_bound", "overdue", "ran_in_caller", "rejected", "seen", "shrunk", "task_seconds", "would_hold",
     )  # fmt: skip
 
     # So many tasks make a mean that replaces the one before. Chosen by hand.
@@ -121,6 +121,7 @@ class Tally:
         self.completed = self.failed = self.cancelled = self.discarded = self.expired = 0
         self.overdue = self.over_bound = self.ran_in_caller = 0
         self.would_hold = 0
+        self.grown = self.shrunk = 0  # changes of the size
         self.memory_errors = self.memory_retries = 0
         self.held_seconds = 0.0  # without the hold that lasts
         self.rejected: dict[str, int] = {}

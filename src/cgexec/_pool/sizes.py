@@ -23,6 +23,8 @@ def resize(
     def part() -> tuple[list[Worker], list[Chore]]:
         if limit != state.limit:
             state.change = Change(state.limit, limit, why, now)
+            state.tally.grown += limit > state.limit
+            state.tally.shrunk += limit < state.limit
         state.limit, state.places, state.extra, state.thread_cap = limit, places, 0, None
         state.reach = max(state.reach, limit)
         state.rebound()

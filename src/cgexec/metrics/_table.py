@@ -113,6 +113,8 @@ POOL: tuple[Metric[Stats], ...] = (
            lambda pool: pool.longest_running or 0.0, across="max"),
     Metric("pool.estimated_wait", "gauge", "s", "How long a task submitted now would wait; absent until known.",
            lambda pool: pool.estimated_wait, across="max"),
+    Metric("pool.resized", "counter", "1", "How often the size was changed, by direction.",
+           lambda pool: {("larger",): pool.grown, ("smaller",): pool.shrunk}, ("direction",)),
     Metric("pool.size.age", "gauge", "s", "Time since the size last changed; absent if it never has.",
            _changed, across="min"),
     Metric("pool.healthy", "gauge", "1", "0 while tasks have been held back for more than a minute.",
