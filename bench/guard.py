@@ -1,9 +1,9 @@
 """
 What the memory guard costs a task: bursts of tasks that do nothing, with the guard and without, in turn.
 
-Run ``CGEXEC_LAB=... python bench/guard.py``; prints the ratios with no limit and under limits made by the laboratory's
-``v1`` (without CGEXEC_LAB: as it is here). Ratios, guard over no guard: medians of pairs. The target is 1.05. Also the
-share of a CPU that the looks take meanwhile (target 0.01).
+Run ``CGEXEC_LAB=... python bench/guard.py``; prints a Markdown table: the ratios with no limit and under limits made by
+the laboratory's ``v1`` (without CGEXEC_LAB: as it is here). Ratios, guard over no guard: medians of pairs. The target
+is 1.05. Also the share of a CPU that the looks take meanwhile (target 0.01).
 """
 
 import argparse
@@ -15,10 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import into_docs
+
 import cgexec
 from cgexec._pool.watch import Watch, watch
 
 LIMITS = ("none", "256M", "1G", "4G")
+TITLES = (
+    "| limit | guard on, the guard off being 1: median | quartiles | looks, of a CPU |",
+    "|---|---|---|---|",
+)
 
 
 def nothing() -> None:
@@ -67,7 +73,7 @@ def measure(workers: int, tasks: int, pairs: int) -> str:
     reading = watch().planner.reading
     limit = "no limit" if reading is None else cgexec.format_bytes(reading.limit)
     quarters = statistics.quantiles(ratios, n=4)
-    return f"{limit:>9}: {quarters[1]:.3f} ({quarters[0]:.3f} to {quarters[2]:.3f}), looks {share:.4f} of a CPU"
+    return f"| {limit} | {quarters[1]:.3f} | {quarters[0]:.3f} to {quarters[2]:.3f} | {share:.4f} |"
 
 
 def main() -> None:
@@ -77,20 +83,27 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--pairs", type=int, default=25)
     parser.add_argument("--here", action="store_true", help="no laboratory: only as it is here")
+    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
     told = parser.parse_args()
     lab = os.environ.get("CGEXEC_LAB")
-    if told.here or not lab:
+    if told.here:
         print(measure(told.workers, told.tasks, told.pairs), flush=True)
         return
+    lines = list(TITLES)
+    print("\n".join(lines), flush=True)
     again = [
         sys.executable,
         __file__,
         "--here",
         *(f"--{name}={getattr(told, name)}" for name in ("workers", "tasks", "pairs")),
     ]
-    for limit in LIMITS:
-        under = [] if limit == "none" else [str(Path(lab) / "v1"), "--memory", limit, "--"]
-        subprocess.run([*under, *again], check=True)
+    for limit in LIMITS if lab else LIMITS[:1]:
+        under = [] if limit == "none" else [str(Path(lab or "") / "v1"), "--memory", limit, "--"]
+        done = subprocess.run([*under, *again], check=True, stdout=subprocess.PIPE, text=True)
+        lines.append(done.stdout.strip())
+        print(lines[-1], flush=True)
+    if told.docs:
+        into_docs.put(told.docs, "guard", "\n".join(lines))
 
 
 if __name__ == "__main__":

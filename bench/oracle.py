@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import into_docs
 import oracle_table
 from oracle_child import WORKLOADS
 
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--explain", action="store_true", help="show what ours decided last")
     parser.add_argument("--json", type=Path, help="a file for every run; what is there already counts, too")
     parser.add_argument("--markdown", type=Path, help="a file for the table")
+    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
     return parser.parse_args()
 
 
@@ -89,6 +91,8 @@ def main() -> int:
             told.json.write_text(json.dumps(records, indent=1) + "\n")
         if told.markdown:
             told.markdown.write_text(text + "\n")
+        if told.docs:
+            into_docs.put(told.docs, "oracle", text)
     return 0
 
 

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import copy_context as current_context
-from time import monotonic
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from cgexec._leftovers import Leftovers
@@ -169,7 +168,6 @@ class BoundedExecutor(Executor):
 
         self._pool = Pool(kept, self._name, relay, RelayedHere if found.kind == "thread" else Relayed)
         self._state = self._pool.state
-        self._dressed = kept.copy_context or kept.policy.max_wait is not None
         # As a thread pool that is dropped by its user: what waits is finished.
         weakref.finalize(self, self._relay.close).atexit = False
 
@@ -187,29 +185,7 @@ class BoundedExecutor(Executor):
             BrokenExecutor: the other executor is broken. What waited here has failed with the same error.
             Exception: whatever else the other executor's ``submit`` raised. Nothing is queued then.
         """
-        pool, state = self._pool, self._state
-        if self._dressed:
-            return pool.submit((fn, args, kwargs))
-        # What `Pool.submit` does, written out: most tasks come this way.
-        task = pool.new()
-        task.fn = fn
-        task.args = args
-        task.home = state
-        task.since = monotonic()
-        if kwargs:
-            task.kwargs = kwargs
-        try:
-            answer = state.offer(task)
-            if answer is None:
-                return task
-            error = pool.door.settle(answer, task)
-        except BaseException as error:  # a signal's, as a rule: what it left half done would be missed by others
-            if not isinstance(error, Exception):
-                pool.crew.mend()
-            raise
-        if error is not None:
-            raise error
-        return task
+        return self._pool.submit((fn, args, kwargs))
 
     def map(
         self,
