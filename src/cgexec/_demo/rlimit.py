@@ -3,12 +3,12 @@ The limit where no cgroup may be made: the child's own RLIMIT_DATA. A simulation
 container's limit has the kernel kill.
 """
 
-import os
 import threading
 
-from cgexec._kernel import levels, parse
+from cgexec._kernel import parse
 from cgexec._kernel.files import Files
-from cgexec._snapshot import locate_own
+from cgexec._memory.gauge import Gauge, Reading
+from cgexec._pool.watch import watch
 
 __all__ = ["lift", "limit_data", "private_bytes", "tell_pool"]
 
@@ -43,21 +43,22 @@ def lift() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
+class _OwnGauge(Gauge):
+    """Shows a container with nobody in it but this process: what others use on the machine is no part of the demo."""
+
+    def __init__(self, memory: int) -> None:
+        super().__init__()
+        self._memory = memory
+
+    def read(self, now: float, *, closely: bool = False) -> Reading | None:  # noqa: ARG002  # nothing to look up anew
+        before = self._private() if closely else None
+        own = self.own()
+        return None if own is None else Reading(own.private, self._memory, "RLIMIT_DATA", own, 1, None, before)
+
+
 def tell_pool(memory: int) -> None:
-    """
-    Tell our pool of the limit, as no file does: CGEXEC_MEMORY counts what the cgroup uses, of which others' is no part
-    of *memory*.
-    """
-    os.environ["CGEXEC_MEMORY"] = str(_used_by_others() + memory)
-    os.environ["CGEXEC_RESERVE"] = str(max(memory // 10, 24 << 20))  # the usual margin of a limit of that size
-    os.environ["CGEXEC_PROCESSES"] = "1"
-
-
-def _used_by_others() -> int:
-    files = Files()
-    chain = locate_own(files).chains.get("memory")
-    use = None if chain is None else levels.read_memory_use(files, chain.version, chain.places[0])
-    return 0 if use is None else max(0, use.unreclaimable - private_bytes("self"))
+    """Have our pool see the limit, which stands in no file."""
+    watch().gauge = _OwnGauge(memory)
 
 
 def private_bytes(pid: int | str) -> int:
