@@ -1,12 +1,15 @@
 """What changed between two reports. Use is left out: it changes all the time."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 __all__ = ["Change", "changes", "load"]
 
 _COMPARED = ("limits", "host", "python", "recommendation")
+# A report has four levels. A file may have as many as Python's parser of JSON takes, which is more than can be compared
+# or printed: that is done level by level too, and takes more of the stack.
+_MOST_LEVELS = 50
 _NOT_COMPARED = frozenset({"notes", "workload.processes_source"})
 
 
@@ -40,7 +43,22 @@ def load(path: str) -> Mapping[str, object]:
         raise ValueError(f"--compare {path}: expected a file kept from report --json ({reason})") from None
     if not isinstance(report, dict) or not isinstance(report.get("limits"), dict):
         raise ValueError(f'--compare {path}: expected a file kept from report --json, but it has no "limits"')
+    if _levels_beyond(report, _MOST_LEVELS):
+        raise ValueError(f"--compare {path}: expected a file kept from report --json, but it is nested too deep")
     return report
+
+
+def _levels_beyond(value: object, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [inner for each in level for inner in _inside(each)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[Change]:

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
     except (ValueError, MissingExtra) as error:
-        sys.stderr.write(f"{parser.prog}: error: {error}\n")
+        line = "\\n".join(str(error).splitlines())  # one line, whatever was said to us, or raised by who is profiled
+        sys.stderr.write(f"{parser.prog}: error: {line}\n")
         return 2
     except BrokenPipeError:
         # The reader left ("| head"). Whatever Python flushes at exit must not complain either.

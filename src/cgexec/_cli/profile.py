@@ -69,12 +69,18 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise ValueError(f"{_start(text)}: nested too deep to be an argument") from None
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _kwargs(text: str) -> dict[str, Any]:
     value = _value(text)
     if not isinstance(value, dict):
-        raise ValueError(f'--kwargs {text}: expected a JSON object, such as {{"size": 3}}')
+        raise ValueError(f'--kwargs {_start(text)}: expected a JSON object, such as {{"size": 3}}')
     return value
 
 

@@ -143,7 +143,11 @@ def _child(task: Task, workers: int, errors: IO[str]) -> Iterator["subprocess.Po
         "seconds": task.seconds,
     }
     command = [sys.executable, "-m", "cgexec._profile.child", json.dumps(told)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as child:  # noqa: S603  # ourselves
+    try:
+        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603  # ourselves
+    except OSError as error:  # arguments of more than the system takes, or no process left
+        raise ValueError(f"{task.target}: no process could be started for it: {error.strerror or error}") from None
+    with started as child:
         try:
             _volunteer(child.pid)
             yield child

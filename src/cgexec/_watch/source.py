@@ -24,7 +24,10 @@ def sockets(path: str) -> list[Path]:
         ValueError: there is none.
     """
     place = Path(path)
-    found = sorted(place.glob("*.sock")) if place.is_dir() else [place]
+    try:
+        found = sorted(place.glob("*.sock")) if place.is_dir() else [place]
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ValueError(f"{path}: {error.strerror or error}") from None
     if not found:
         raise ValueError(f"{path}: no socket in this folder; does the service call cgexec.serve_stats({path!r})?")
     return found

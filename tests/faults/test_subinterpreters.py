@@ -1,0 +1,69 @@
+"""More interpreters than one in a process: each has pools of its own, and they end with it."""
+
+import subprocess
+import sys
+
+import pytest
+
+INSIDE = """
+import threading
+import cgexec
+with cgexec.ThreadPoolExecutor(2) as pool:
+    assert list(pool.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+    assert pool.options(queue_timeout=60).submit(pow, 2, 3).result(10) == 8
+seen = pool.stats()
+assert (seen.submitted, seen.completed, seen.workers) == (21, 21, 0)
+print("inside", flush=True)
+"""
+
+# By version: the public module, and the private ones before it (whose interpreters share one lock: "legacy").
+RUN = """
+import sys
+inside = {inside!r}
+if sys.version_info >= (3, 14):
+    from concurrent import interpreters
+    def run():
+        new = interpreters.create()
+        new.exec(inside)
+        new.close()
+elif sys.version_info >= (3, 13):
+    import _interpreters
+    def run():
+        new = _interpreters.create("legacy")
+        failed = _interpreters.exec(new, inside)
+        assert failed is None, failed
+        _interpreters.destroy(new)
+else:
+    import _xxsubinterpreters
+    def run():
+        new = _xxsubinterpreters.create(isolated=False)
+        failed = _xxsubinterpreters.run_string(new, inside)
+        assert failed is None, failed
+        _xxsubinterpreters.destroy(new)
+{main}
+print("fine", flush=True)
+"""
+
+
+def run(main):
+    code = RUN.format(inside=INSIDE, main=main)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="3.11 has one lock and one set of extension modules for all")
+@pytest.mark.parametrize(
+    "main",
+    [
+        "run(); run()",
+        "import cgexec; cgexec.ThreadPoolExecutor(1).submit(int).result(10); run()",
+        "import threading; t = threading.Thread(target=run); t.start(); t.join(); import cgexec; cgexec.ThreadPoolExecutor(1).submit(int).result(10)",
+    ],
+    ids=["one-after-the-other", "beside-a-pool-of-the-main-one", "in-a-thread"],
+)
+def test_pools_in_subinterpreters(main):
+    done = run(main)
+    # 3.12's decimal, loaded a second time, says so itself.
+    said = [line for line in done.stderr.split("\n") if line and "libmpdec" not in line]
+    assert (said, done.returncode) == ([], 0)
+    assert done.stdout.endswith("fine\n")
+    assert done.stdout.count("inside\n") == main.count("run()") + ("target=run" in main)
