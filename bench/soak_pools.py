@@ -107,7 +107,8 @@ def feed(pool: Pool, inner: ProcessPoolExecutor | None, dice: random.Random, tal
             tally.refused += 1
         except (BrokenExecutor, RuntimeError):
             break
-        if given and dice.random() < 0.1:
+        # Not in a process pool: CPython 3.11's leaves pipes open if a call is cancelled there and a worker dies.
+        if given and not inner and dice.random() < 0.1:
             dice.choice(given[-10:]).cancel()
         if dice.random() < 0.02:
             pool.resize(dice.randint(1, 8))

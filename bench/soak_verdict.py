@@ -14,8 +14,8 @@ MEMORY_BOUND = 6 * MIB
 BLOCKS_BOUND = 20_000
 
 HEAD = (
-    "| s | tasks | private | resident | blocks | threads | descriptors | children |\n"
-    "|---:|---:|---:|---:|---:|---:|---:|---:|"
+    "| s | tasks | limit | private | resident | blocks | threads | descriptors | children |\n"
+    "|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
@@ -30,6 +30,7 @@ class Sample(NamedTuple):
     threads: int
     descriptors: int
     children: int
+    limit: int | None  # of the container's memory
 
     def counts(self) -> tuple[int, int, int]:
         """Return what should be the same at every look."""
@@ -38,7 +39,8 @@ class Sample(NamedTuple):
 
 def line(one: Sample) -> str:
     """Return the row of the table."""
-    sizes = f"{one.private / MIB:.1f} MiB | {one.resident / MIB:.1f} MiB | {one.blocks}"
+    limit = "none" if one.limit is None else f"{one.limit / MIB:.0f} MiB"
+    sizes = f"{limit} | {one.private / MIB:.1f} MiB | {one.resident / MIB:.1f} MiB | {one.blocks}"
     return f"| {one.at:.0f} | {one.tasks} | {sizes} | {one.threads} | {one.descriptors} | {one.children} |"
 
 

@@ -174,18 +174,21 @@ answer(**facts)
 
 
 @pytest.mark.slow
-def test_the_soak_in_twenty_seconds() -> None:
+def test_a_short_soak() -> None:
     seen = run_in(
         ["v1", "--memory", "384M", "--"],
         """
+import contextlib
 sys.path.insert(0, sys.argv[1])
 import soak
-samples = soak.run(20)
-soak.check(samples)
-answer(tasks=samples[-1].tasks, limits=sorted({each.limit for each in samples}))
+run = soak.Soak(seconds=0, every=0, rounds=2)
+with contextlib.redirect_stdout(sys.stderr):
+    samples = run.run()
+answer(tasks=samples[-1].tasks, limits=sorted({each.limit for each in samples}), verdicts=run.verdicts(samples))
 """,
         PROJECT / "bench",
         timeout=115,
     )
     assert seen.tasks > 1000
     assert len(seen.limits) > 1, "the limit was moved"
+    assert [verdict for verdict in seen.verdicts if not verdict[1]] == []

@@ -62,6 +62,7 @@ class CpuGauge:
         self._stalled: float | None = None  # the cgroup's stall time when it was read last
         self._waits: dict[int, float] = {}  # of some threads, likewise
         self._waited: float | None = None
+        self._watched: set[int] = set()  # threads whose files are open
         self._limits: list[str] = []
         self._texts: dict[str, str | None] = {}
         self._turn = 0
@@ -132,6 +133,9 @@ class CpuGauge:
                 self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
                 return
         some = threads[:_THREADS]
+        for gone in self._watched.difference(some):
+            self._files.forget(_schedstat(gone))
+        self._watched = set(some)
         seen = {thread: wait for thread in some if (wait := self._run_queue_wait(thread)) is not None}
         if seen:
             pairs = [(wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits]
@@ -141,9 +145,13 @@ class CpuGauge:
 
     def _run_queue_wait(self, thread: int) -> float | None:
         """Return the second field of a thread's ``schedstat``, which is in nanoseconds."""
-        text = self._files.text(f"/proc/self/task/{thread}/schedstat")
+        text = self._files.text(_schedstat(thread))
         fields = [] if text is None else text.split()
         return int(fields[1]) / 1e9 if len(fields) >= 2 and fields[1].isascii() and fields[1].isdigit() else None
+
+
+def _schedstat(thread: int) -> str:
+    return f"/proc/self/task/{thread}/schedstat"
 
 
 def _limit_files(name: str, chain: Chain | None) -> Iterator[str]:

@@ -33,7 +33,7 @@ class KeptFiles(Files):
             try:
                 return self._content(fd)
             except OSError:  # the cgroup is gone, or somebody closed what is not theirs
-                self._forget(path)
+                self.forget(path)
         try:
             fd = os.open(path, _FLAGS)
         except (OSError, ValueError) as error:
@@ -45,7 +45,7 @@ class KeptFiles(Files):
         try:
             return self._content(fd)
         except OSError as error:
-            self._forget(path)
+            self.forget(path)
             self._note_refusal(path, error)
             return None
 
@@ -57,7 +57,8 @@ class KeptFiles(Files):
                 content += more
         return os.fsdecode(content)
 
-    def _forget(self, path: str) -> None:
+    def forget(self, path: str) -> None:
+        """Close the descriptor of *path*, if there is one."""
         fd = self._kept.pop(path, None)
         if fd is not None:
             try:
@@ -68,4 +69,4 @@ class KeptFiles(Files):
     def close(self) -> None:
         """Close the descriptors; the next look opens them again."""
         for path in list(self._kept):
-            self._forget(path)
+            self.forget(path)
