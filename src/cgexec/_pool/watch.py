@@ -161,7 +161,7 @@ class Watch:
         if reading is None:
             fuse().restore()
             calls = self._fund(self._narrow([(pool, Funds(bounded=False, budget=inf)) for pool in pools]), begin)
-            self._look_again(pools, begin, _UNLIMITED_S, 1.0, self.crowd.limited)
+            self._look_again(pools, begin, _UNLIMITED_S, _SHARE, self.crowd.limited)
             return calls
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
