@@ -112,7 +112,7 @@ def test_threads_that_wait_for_the_interpreter_lock_are_not_taken_for_waiting():
     """What sent an executor that measures CPU time over wall time from 8 to 20 workers; here there are CPUs to spare."""
     sizes = [point.size for point in Pod([PYTHON], quota=None, machine=8, start=8).run().points]
     assert max(sizes) <= 16  # a try
-    assert statistics.median(sizes) == 8
+    assert statistics.median(sizes) == 1  # which ends as many here, and more where handing it on takes time
 
 
 def test_a_database_that_serves_no_more_is_not_asked_for_more():
@@ -147,3 +147,18 @@ def test_a_day_of_load():
 def test_the_same_seed_gives_the_same_run():
     runs = [Pod([MIXED, PYTHON], quota=1.0, seed=seed).run().points for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_few_are_kept_only_if_they_end_as_many():
+    """One CPU of four is used, as by the interpreter lock, but tasks mostly wait: few would do less."""
+    phase = Phase(30, 0.09, 0.01)
+    pod = Pod([phase], quota=4.0, start=10)
+    points = pod.run().points
+    assert points[-1].size > 10
+
+
+def test_what_was_tried_in_vain_is_not_tried_again_at_once():
+    served = Phase(30, 0.09, 0.01, served=100.0)  # a database that ends 100 a second, with one CPU used
+    run = Pod([served], quota=4.0, start=10).run()
+    assert run.changes(10.0, 30.0) <= 20
+    assert run.ended >= 0.85 * 100 * 30

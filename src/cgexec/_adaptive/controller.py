@@ -9,7 +9,8 @@ What it does, and whose idea it is:
 - A larger size that does not make tasks end faster is taken back (MongoDB's probing, .NET's hill climbing). It is the
   one test that sees through the interpreter lock, a slow database and a busy disk alike.
 - With the CPUs used up, a smaller size that uses them as well is kept. Threads beyond that only have the quota run out
-  early in each period, and the whole container sleeps for the rest of it.
+  early in each period, and the whole container sleeps for the rest of it. Likewise with the interpreter lock: threads
+  that hand it to one another between two CPUs end fewer tasks than one alone does.
 - What failed is tried again ever more seldom. Neither latency nor exceptions are signals: tasks are not alike.
 """
 
@@ -17,7 +18,7 @@ import math
 from typing import NamedTuple
 
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.pace import Backoff, Pace
+from cgexec._adaptive.pace import ENOUGH, Backoff, Pace
 from cgexec._adaptive.reasons import (
     FREE,
     FULL,
@@ -52,6 +53,10 @@ BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
 # Of many small tasks' workers this part is enough, if with more the quota runs out.
 CALMER = 0.8
+# The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
+LOCKED_FROM, LOCKED_TO = 0.85, 1.15
+# Then so many of the workers are tried, first of all: it ends at one or two, where nothing is waited for but the lock.
+FEW = 0.25
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
 # A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
@@ -67,12 +72,16 @@ class _Proven(NamedTuple):
 
 
 class _Descent(NamedTuple):
-    """A smaller size on trial; *base* is the first sample at which no surplus task ran any more."""
+    """
+    A smaller size on trial; *base* is the first sample at which no surplus task ran any more. *rate* is that of tasks
+    at the old size, where it is for the interpreter lock, which the use of the CPUs does not show.
+    """
 
     old: int
     cpu: float
     demand: float
     base: Sample | None = None
+    rate: float | None = None
 
 
 class Controller:
@@ -158,7 +167,7 @@ class Controller:
         less = self._calm_down(sample, view)
         if less is None and not pressed:
             return self.size, why_not_pressed(sample)
-        less = less or self._try_smaller(sample, view, full=full)
+        less = less or self._try_smaller(sample, view, full=full) or self._try_few(sample, view)
         if less is not None:
             return less
         reason = why_not_more(view)
@@ -281,6 +290,32 @@ class Controller:
         self._descent = _Descent(size, view.cpu, view.demand)
         return smaller, f"{why}; do fewer do as much?"
 
+    def _try_few(self, sample: Sample, view: View) -> tuple[int, str] | None:
+        """Have few do the same, where it seems to be the interpreter lock that they wait for; None elsewhere."""
+        lone, seen = self._lone(sample), self._pace.seen
+        if not self._gil or sample.cpus < LOCKED_TO * lone or seen is None or self.size <= sample.floor:
+            return None
+        if not LOCKED_FROM * lone <= view.cpu <= LOCKED_TO * lone or not seen.rate:
+            return None
+        if self._down.holds(sample.time, view.load, sample.cpus):
+            return None
+        self._descent = _Descent(self.size, view.cpu, view.demand, rate=seen.rate)
+        few = max(sample.floor, 1, math.floor(self.size * FEW))
+        return few, "one CPU is used, as if by the interpreter lock; do few do as much?"
+
+    def _judge_few(self, trial: _Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
+        """Keep few workers that end as many tasks as many did; None while that is not known."""
+        size = self.size
+        if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
+            return None
+        self._descent = None
+        if view.rate >= AS_GOOD * rate:
+            self._proven = None
+            self._up.fail(sample.time, view.load, sample.cpus)  # that is how many brought nothing
+            return size, f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did: the interpreter lock"
+        self._down.fail(sample.time, view.load, sample.cpus)
+        return trial.old, f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did"
+
     def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size
         if trial.base is None:
@@ -293,6 +328,8 @@ class Controller:
         view = between(trial.base, sample)
         if view.seconds < 2 * QUICK_S:
             return size, "too early to tell what fewer do"
+        if trial.rate is not None:
+            return self._judge_few(trial, trial.rate, sample, view) or (size, "too early to tell what fewer do")
         self._descent = None
         throttled = view.throttled or 0.0
         as_good = view.cpu >= AS_GOOD * trial.cpu or view.demand >= AS_GOOD * trial.demand

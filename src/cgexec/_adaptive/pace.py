@@ -2,7 +2,7 @@
 
 from cgexec._adaptive.samples import Sample, View, between
 
-__all__ = ["Backoff", "Pace"]
+__all__ = ["ENOUGH", "Backoff", "Pace"]
 
 # A rate is known from so many ended tasks, or twice as many as run if that is more: they come in lumps, as those that
 # began together end together.
