@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ class LimiterSize:
 
         self._anyio = anyio
         self._every = check_seconds("every", every, least=0.001)
-        self._told = told
+        self._told: Mapping[str, Any] = told
         if told.get("usage") is None:
             self._told = {**told, "usage": usage()}
         self._limiter = anyio.to_thread.current_default_thread_limiter()

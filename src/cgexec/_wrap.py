@@ -156,6 +156,7 @@ class BoundedExecutor(Executor):
     """
 
     _numbers = itertools.count().__next__
+    _relay: Relay
 
     def __init__(self, found: Inner, kept: Settings, name: str | None, shutdown_inner: bool) -> None:
         self.executor = found.executor  # what is wrapped

@@ -40,7 +40,9 @@ def cluster_limits(client: dask.Client) -> ClusterLimits:
         ValueError: the client is asynchronous.
     """
     _check(client)
-    return put_together(client.nthreads(), client.run(read_here, on_error="return"))
+    threads: Any = client.nthreads()  # coroutines, were the client asynchronous
+    answers: Any = client.run(read_here, on_error="return")
+    return put_together(threads, answers)
 
 
 def executor(  # noqa: D417  # what is the same elsewhere is described there
@@ -105,8 +107,9 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
     )
     if max_in_flight is None:
         pool.resize_because(limit, why)
+        loop: Any = client.loop  # tornado's
         following = asyncio.run_coroutine_threadsafe(
-            _follow(client, weakref.ref(pool), told, set(found.workers)), client.loop.asyncio_loop
+            _follow(client, weakref.ref(pool), told, set(found.workers)), loop.asyncio_loop
         )
         weakref.finalize(pool, following.cancel).atexit = False
     return pool

@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from cgexec._demo.work import WORKERS, Counter, Plan, specs
 
@@ -57,9 +57,10 @@ def main(argument: str) -> None:
             # In a container this would have been the kill, which leaves nobody to finish the rest.
             _end_here(counter, begin)
         seconds = time.monotonic() - begin
-        retries = pool.stats().memory_retries if hasattr(pool, "stats") else 0
+        stats = getattr(pool, "stats", lambda: None)()  # of ours
     ended.set()
     reporter.join()
+    retries = 0 if stats is None else stats.memory_retries
     _say(done=counter.done, running=0, wrong=right.count(False), seconds=seconds, most=counter.most, retries=retries)
 
 
@@ -88,7 +89,7 @@ def _report(counter: Counter, ended: threading.Event) -> None:
             os._exit(1)
 
 
-def _end_here(counter: Counter, begin: float) -> None:
+def _end_here(counter: Counter, begin: float) -> NoReturn:
     """Say that memory ran out, and end at once with all that still runs, as a kill would."""
     from cgexec._demo.rlimit import lift
 

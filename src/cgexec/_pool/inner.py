@@ -75,8 +75,8 @@ def inner(executor: Executor) -> Inner:
             "what has another submit() needs a small subclass of Executor (docs/howto/wrap.md)"
         )
     names = [f"{each.__module__}.{each.__qualname__}" for each in type(executor).__mro__]
-    kind: Kind = next((_KINDS[name] for name in names if name in _KINDS), "unknown")
+    kinds: list[Kind] = [*(_KINDS[name] for name in names if name in _KINDS), "unknown"]
     dask = "distributed.cfexecutor.ClientExecutor" in names
     workers = getattr(executor, "_max_workers", None)  # there is no public way to ask
     known = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
-    return Inner(executor, kind, workers if known else None, _DASK if dask else _NOTHING)
+    return Inner(executor, kinds[0], workers if known else None, _DASK if dask else _NOTHING)
