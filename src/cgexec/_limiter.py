@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,9 +30,9 @@ class LimiterSize:
 
         self._anyio = anyio
         self._every = check_seconds("every", every, least=0.001)
-        self._told: Mapping[str, Any] = told
+        self._told: dict[str, Any] = {**told}
         if told.get("usage") is None:
-            self._told = {**told, "usage": usage()}
+            self._told["usage"] = usage()
         self._limiter = anyio.to_thread.current_default_thread_limiter()
         self._own = anyio.CapacityLimiter(1)  # the look must not wait for the places that it is about
         self._former = self._limiter.total_tokens
