@@ -52,6 +52,7 @@ def test_a_full_container_refuses_and_a_freed_one_goes_on(tmp_path):
     with inside(box), cgexec.ThreadPoolExecutor(4, when_full="raise", name="jobs") as pool:
         try:
             pool.submit(release.wait, SOON)
+            eventually(lambda: pool.stats().running == 1)
             assert pool.stats().memory_limit == GIB
             box.change(used="1020Mi")
             eventually(lambda: pool.stats().memory_used == 1020 * MIB)

@@ -33,6 +33,11 @@ __all__ = ["Watch", "watch"]
 
 # With nothing running, one task starts after so many seconds in which memory did not suffice even for that.
 HOLD_LIMIT_S = 5.0
+# But where not even what is left below the limit suffices for it, the start would be the kill: only after so many.
+HOLD_LIMIT_FULL_S = 60.0
+# With nothing running for so long, what is refused or blocked is let in as far as there are places: it may be the
+# submitters who hold the memory, and would let it go if they came to take results.
+STUCK_S = 1.0
 # How fast memory may fill, in bytes a second: what page faults allow. The ticker looks again before it could be full.
 _FILL = 2 << 30
 _TICK_LEAST_S, _TICK_MOST_S, _TICK_HELD_S = 0.05, 1.0, 0.02
@@ -75,8 +80,6 @@ class Watch:
         self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
-        self._ticking = False
-        self._interval = _TICK_LEAST_S
         self._wants_relief = False
 
     def add(self, crew: Hands) -> None:
@@ -132,8 +135,13 @@ class Watch:
             for crew, worker, chores in calls:
                 crew.call_all([] if worker is None else [worker], chores)
 
-    def tick(self, now: float) -> float | None:
-        """Look because nobody did for a while; None, and no thread, when there is no work."""
+    def tick(self, now: float) -> None:
+        """
+        Look because nobody did for a while.
+
+        Whoever looks has this called again if there is work, this thread or the one it finds at it; so with no work
+        there is no thread, and with work never nobody who comes again.
+        """
         if self._wants_relief and self.relief.is_due(now) and self._lock.acquire(False):
             try:
                 self.reports.relieved(self.relief.give(self.gauge), self.relief)
@@ -141,9 +149,6 @@ class Watch:
                 self._lock.release()
             self._wants_relief = False
         self.look()
-        if not self._ticking:  # nothing runs and nothing waits
-            return None
-        return monotonic() + self._interval
 
     # -- one look ---------------------------------------------------------------------------------------------------
 
@@ -199,15 +204,13 @@ class Watch:
     def _look_again(self, pools: list[_Pool], begin: float, interval: float, share: float, ticks: bool) -> None:
         """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
         end = monotonic()
-        self._looked, self._interval = begin, interval
+        self._looked = begin
         if not any(pool.need.works for pool in pools):
             self.due = 0.0 if ticks else begin + interval
-            self._ticking = False
             return
         self.due = end + min(interval, (end - begin) / share)
-        if ticks and not self._ticking:
+        if ticks:
             ticker.call_at(self, end + interval)
-        self._ticking = ticks
 
     def _arm(self, pools: list[_Pool], reading: Reading, margin: int) -> bool:
         """Hold the fuse where memory ends, if a pool that has one works; return whether it is so."""
@@ -276,7 +279,8 @@ class Watch:
             budget = mine if pool is first else others
             price = self.planner.assumed if pool.need.head is None else self.price(pool.need.head)
             spare = price > budget and self._may_start_one(pool, first, outlook, busy, now)
-            shut = outlook.closed and not pool.care.observe
+            held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
+            shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
             funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
         return funds
 
@@ -295,7 +299,9 @@ class Watch:
         if not busy and not outlook.closed and pool is first:
             self.reports.alone(pool.crew.name, seen.head, self.price(seen.head), self.planner)
             return True
-        if seen.held_since is not None and now - seen.held_since >= HOLD_LIMIT_S:
+        reading = self.planner.reading
+        full = reading is not None and self.price(seen.head) > reading.room
+        if seen.held_since is not None and now - seen.held_since >= (HOLD_LIMIT_FULL_S if full else HOLD_LIMIT_S):
             self.reports.forced(pool.crew.name, now - seen.held_since, self.planner)
             return True
         return False

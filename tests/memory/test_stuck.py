@@ -1,0 +1,48 @@
+"""Nothing runs and memory is full: who holds it may be a submitter that waits for a place."""
+
+import threading
+from collections import deque
+
+import cgexec
+from cgexec.testing import Container, clock, inside
+from support.pools import SOON, eventually
+
+
+def test_a_submitter_that_holds_the_results_is_let_in(tmp_path):
+    """It takes its results in order, a few at a time; refused a place for good, it would never take the next."""
+    box = Container(tmp_path, memory="1Gi", used="1020Mi")
+    taken = []
+
+    def feed(pool):
+        waiting = deque()
+        for number in range(6):
+            waiting.append(pool.submit(int, number))
+            if len(waiting) == 3:
+                taken.append(waiting.popleft().result(SOON))
+                box.change(used="64Mi")  # what it has taken was in the way
+
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(1) as pool:
+        feeder = threading.Thread(target=feed, args=(pool,))
+        feeder.start()
+        eventually(lambda: pool.stats().blocked == 1)
+        assert (pool.stats().running, taken) == (0, [])
+        now.advance(0.5)
+        assert pool.stats().blocked == 1
+        eventually(lambda: (now.advance(0.5), pool.stats().blocked == 0)[1])
+        box.change(used="64Mi")
+        feeder.join(SOON)
+        assert not feeder.is_alive()
+    assert taken == [0, 1, 2, 3]
+
+
+def test_what_would_be_the_kill_is_not_started_for_a_minute(tmp_path, caplog):
+    box = Container(tmp_path, memory="1Gi", used="1000Mi")
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(1, memory_per_task="100Mi") as pool:
+        future = pool.submit(int)
+        eventually(lambda: pool.stats().held_for is not None)
+        now.advance(50)
+        now.advance(1)
+        assert not future.done()
+        box.change(used="923Mi")  # now it would fit, into the margin at least
+        eventually(lambda: (now.advance(1), future.done())[1])
+    assert "[memory-forced]" in caplog.text
