@@ -50,7 +50,9 @@ def _cgexec() -> tuple[float | None, float | None]:
 
 def _proclimits() -> tuple[float | None, float | None]:
     proclimits = import_module("proclimits")
-    return proclimits.get_cpu_limit(), proclimits.get_memory_budget().total_bytes
+    budget = proclimits.get_memory_budget()  # None, as the CPU limit, is no limit
+    memory = proclimits.get_machine_memory_bytes() if budget is None else budget.limit
+    return proclimits.get_cpu_limit() or proclimits.get_machine_cpu_count(), memory
 
 
 def _loky() -> tuple[float | None, float | None]:

@@ -18,6 +18,9 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
+
+import into_docs
 
 import cgexec
 
@@ -120,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--memory", action="store_true")
     arguments.add_argument("--only", default="", help="the cases whose name contains this")
+    arguments.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
     told = arguments.parse_args()
     version = ".".join(map(str, sys.version_info[:3]))
     if told.memory:
@@ -127,8 +131,13 @@ def main() -> None:
         ours = bytes_per_queued_task(cgexec.ThreadPoolExecutor(1, queue_size=math.inf))
         print(f"Python {version}: a queued task takes {ours:.0f} bytes, the standard pool's {stock:.0f}")
         return
-    print(f"Python {version}, {told.rounds} rounds; ours / standard pool: median (quartiles)\n")
-    print("| what | workers | ratio | target |\n|---|---:|---:|---:|")
+    lines = [
+        f"Python {version}, {told.rounds} rounds; ours / standard pool: median (quartiles)",
+        "",
+        "| what | workers | ratio | target |",
+        "|---|---:|---:|---:|",
+    ]
+    print("\n".join(lines), flush=True)
     for name, case, tasks, old, new in CASES:
         if told.only not in name:
             continue
@@ -136,7 +145,10 @@ def main() -> None:
             found = ratios(case, tasks, workers, told.rounds)
             low, middle, high = statistics.quantiles(found, n=4)
             target = old if sys.version_info < (3, 13) else new
-            print(f"| {name} | {workers} | {middle:.2f} ({low:.2f} to {high:.2f}) | {target} |", flush=True)
+            lines.append(f"| {name} | {workers} | {middle:.2f} ({low:.2f} to {high:.2f}) | {target} |")
+            print(lines[-1], flush=True)
+    if told.docs:
+        into_docs.put(told.docs, "executor", "\n".join(lines))
 
 
 if __name__ == "__main__":

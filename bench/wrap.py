@@ -14,7 +14,10 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+
+import into_docs
 
 import cgexec
 
@@ -87,16 +90,25 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--only", default="", help="the executors whose name contains this")
     arguments.add_argument("--in-flight", type=int, help="instead of the default")
+    arguments.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
     told = arguments.parse_args()
     version = ".".join(map(str, sys.version_info[:3]))
-    print(f"Python {version}, {told.rounds} rounds; microseconds a task, medians\n")
-    print("| executor | what | bare: wall | cpu | wrapping adds: wall | cpu |\n|---|---|---:|---:|---:|---:|")
+    lines = [
+        f"Python {version}, {told.rounds} rounds; microseconds a task, medians",
+        "",
+        "| executor | what | bare: wall | cpu | wrapping adds: wall | cpu |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    print("\n".join(lines), flush=True)
     for name, make, tasks in EXECUTORS:
         if told.only not in name:
             continue
         for what, case in CASES:
             found = costs(make, case, tasks, told.rounds, told.in_flight)
-            print(f"| {name} | {what} | " + " | ".join(f"{each:.1f}" for each in found) + " |", flush=True)
+            lines.append(f"| {name} | {what} | " + " | ".join(f"{each:.1f}" for each in found) + " |")
+            print(lines[-1], flush=True)
+    if told.docs:
+        into_docs.put(told.docs, "wrap", "\n".join(lines))
 
 
 if __name__ == "__main__":
