@@ -377,7 +377,8 @@ def test_a_dead_worker_breaks_the_pool_and_everything_is_accounted_for(name, mee
         waiting = [pool.submit(calls.square, n) for n in range(20)]
         os.kill(meeting.pids()[0], 9)
         for future in (*held, *waiting):
-            assert isinstance(future.exception(SOON), BrokenExecutor)
+            # The standard pool waits for the processes it ends, which took more than ten seconds once (3.15, busy).
+            assert isinstance(future.exception(60), BrokenExecutor)
         eventually(lambda: pool.stats().closed)
         with pytest.raises(BrokenExecutor):
             pool.submit(calls.square, 1)
