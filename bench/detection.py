@@ -136,7 +136,7 @@ def main() -> int:
     """Ask and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ask", choices=TOOLS, help=argparse.SUPPRESS)
-    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(parser)
     told = parser.parse_args()
     if told.ask:
         print(json.dumps(TOOLS[told.ask]()))
@@ -145,9 +145,7 @@ def main() -> int:
         print("CGEXEC_LAB is not set: it names the folder of the laboratory, whose v1 makes cgroups", file=sys.stderr)
         return 2
     text = table(Path(os.environ["CGEXEC_LAB"]))
-    print(text)
-    if told.docs:
-        into_docs.put(told.docs, "detection", text)
+    into_docs.show([text], "detection", told.docs)
     return 0
 
 

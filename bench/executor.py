@@ -16,9 +16,8 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
-from concurrent.futures import Future
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 
 import into_docs
 
@@ -32,26 +31,26 @@ def nothing(*_: object) -> None:
     """Be a task that costs nothing."""
 
 
-def burst(pool: Pool, tasks: int) -> None:
+def burst(pool: Executor, tasks: int) -> None:
     """Submit many, then wait for all."""
     futures = [pool.submit(nothing) for _ in range(tasks)]
     for future in futures:
         future.result()
 
 
-def one_at_a_time(pool: Pool, tasks: int) -> None:
+def one_at_a_time(pool: Executor, tasks: int) -> None:
     """Wait for each before the next."""
     for _ in range(tasks):
         pool.submit(nothing).result()
 
 
-def mapped(pool: Pool, tasks: int) -> None:
+def mapped(pool: Executor, tasks: int) -> None:
     """Let `map` do it."""
     for _ in pool.map(nothing, range(tasks)):
         pass
 
 
-def run_in_executor(pool: Pool, tasks: int) -> None:
+def run_in_executor(pool: Executor, tasks: int) -> None:
     """Come from an event loop, a hundred at a time."""
 
     async def main() -> None:
@@ -63,7 +62,7 @@ def run_in_executor(pool: Pool, tasks: int) -> None:
 
 
 # name, what is done, tasks a run, target on 3.11 and on 3.13
-CASES: tuple[tuple[str, Callable[[Pool, int], None], int, float, float], ...] = (
+CASES: tuple[tuple[str, Callable[[Executor, int], None], int, float, float], ...] = (
     ("burst", burst, 20_000, 0.75, 0.9),
     ("one at a time", one_at_a_time, 4_000, 1.05, 1.05),
     ("map", mapped, 20_000, 0.85, 0.85),
@@ -80,7 +79,7 @@ def warm(pool: Pool, workers: int) -> None:
         future.result()
 
 
-def seconds(case: Callable[[Pool, int], None], pool: Pool, tasks: int) -> float:
+def seconds(case: Callable[[Executor, int], None], pool: Pool, tasks: int) -> float:
     """Return how long one run takes."""
     gc.collect()
     begin = time.perf_counter()
@@ -88,7 +87,7 @@ def seconds(case: Callable[[Pool, int], None], pool: Pool, tasks: int) -> float:
     return time.perf_counter() - begin
 
 
-def ratios(case: Callable[[Pool, int], None], tasks: int, workers: int, rounds: int) -> list[float]:
+def ratios(case: Callable[[Executor, int], None], tasks: int, workers: int, rounds: int) -> list[float]:
     """Return ours over the standard pool's for each round; who begins alternates."""
     found = []
     with Pool(workers) as stock, cgexec.ThreadPoolExecutor(workers) as ours:
@@ -117,13 +116,26 @@ def bytes_per_queued_task(pool: Pool, tasks: int = 20_000) -> float:
     return (after - before) / tasks
 
 
+def table(rounds: int, only: str, version: str) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield f"Python {version}, {rounds} rounds; ours / standard pool: median (quartiles)"
+    yield ""
+    yield "| what | workers | ratio | target |"
+    yield "|---|---:|---:|---:|"
+    for name, case, tasks, old, new in CASES:
+        for workers in WORKERS if only in name else ():
+            low, middle, high = statistics.quantiles(ratios(case, tasks, workers, rounds), n=4)
+            target = old if sys.version_info < (3, 13) else new
+            yield f"| {name} | {workers} | {middle:.2f} ({low:.2f} to {high:.2f}) | {target} |"
+
+
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--memory", action="store_true")
     arguments.add_argument("--only", default="", help="the cases whose name contains this")
-    arguments.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(arguments)
     told = arguments.parse_args()
     version = ".".join(map(str, sys.version_info[:3]))
     if told.memory:
@@ -131,24 +143,7 @@ def main() -> None:
         ours = bytes_per_queued_task(cgexec.ThreadPoolExecutor(1, queue_size=math.inf))
         print(f"Python {version}: a queued task takes {ours:.0f} bytes, the standard pool's {stock:.0f}")
         return
-    lines = [
-        f"Python {version}, {told.rounds} rounds; ours / standard pool: median (quartiles)",
-        "",
-        "| what | workers | ratio | target |",
-        "|---|---:|---:|---:|",
-    ]
-    print("\n".join(lines), flush=True)
-    for name, case, tasks, old, new in CASES:
-        if told.only not in name:
-            continue
-        for workers in WORKERS:
-            found = ratios(case, tasks, workers, told.rounds)
-            low, middle, high = statistics.quantiles(found, n=4)
-            target = old if sys.version_info < (3, 13) else new
-            lines.append(f"| {name} | {workers} | {middle:.2f} ({low:.2f} to {high:.2f}) | {target} |")
-            print(lines[-1], flush=True)
-    if told.docs:
-        into_docs.put(told.docs, "executor", "\n".join(lines))
+    into_docs.show(table(told.rounds, told.only, version), "executor", told.docs)
 
 
 if __name__ == "__main__":

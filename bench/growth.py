@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import into_docs
 
@@ -128,16 +127,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="one round, and no long queues")
-    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(parser)
     told = parser.parse_args()
     found = rows(1 if told.quick else told.rounds, 1_000 if told.quick else QUEUES[-1])
     table: dict[str, list[str]] = {}
     for what, number, cost in found:
         table.setdefault(what, []).append(f"{number}: {cost}")
     text = "| cost | at |\n|---|---|\n" + "\n".join(f"| {what} | {', '.join(cells)} |" for what, cells in table.items())
-    print(text)
-    if told.docs:
-        into_docs.put(told.docs, "growth", text)
+    into_docs.show([text], "growth", told.docs)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def measure(workers: int, tasks: int, pairs: int) -> str:
     return f"| {limit} | {quarters[1]:.3f} | {quarters[0]:.3f} to {quarters[2]:.3f} | {share:.4f} |"
 
 
+def table(lab: str | None, told: list[str]) -> Iterator[str]:
+    """Yield the lines of the table, each measured in a process of its own; only one without the laboratory."""
+    yield from TITLES
+    for limit in LIMITS if lab else LIMITS[:1]:
+        under = [str(Path(lab) / "v1"), "--memory", limit, "--"] if lab and limit != "none" else []
+        command = [*under, sys.executable, __file__, "--here", *told]
+        yield subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 def main() -> None:
     """Measure here, or once under each limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,27 +93,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--pairs", type=int, default=25)
     parser.add_argument("--here", action="store_true", help="no laboratory: only as it is here")
-    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(parser)
     told = parser.parse_args()
     lab = os.environ.get("CGEXEC_LAB")
     if told.here:
         print(measure(told.workers, told.tasks, told.pairs), flush=True)
         return
-    lines = list(TITLES)
-    print("\n".join(lines), flush=True)
-    again = [
-        sys.executable,
-        __file__,
-        "--here",
-        *(f"--{name}={getattr(told, name)}" for name in ("workers", "tasks", "pairs")),
-    ]
-    for limit in LIMITS if lab else LIMITS[:1]:
-        under = [] if limit == "none" else [str(Path(lab or "") / "v1"), "--memory", limit, "--"]
-        done = subprocess.run([*under, *again], check=True, stdout=subprocess.PIPE, text=True)
-        lines.append(done.stdout.strip())
-        print(lines[-1], flush=True)
-    if told.docs:
-        into_docs.put(told.docs, "guard", "\n".join(lines))
+    again = [f"--{name}={getattr(told, name)}" for name in ("workers", "tasks", "pairs")]
+    into_docs.show(table(lab, again), "guard", told.docs)
 
 
 if __name__ == "__main__":

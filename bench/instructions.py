@@ -15,17 +15,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from executor import burst, nothing, one_at_a_time
 
 FEW, MANY = 200, 1700
 SKIPPED = 77
 
 
-def nothing() -> None:
-    """Be a task that costs nothing."""
-
-
-def submit(pool: ThreadPoolExecutor, tasks: int) -> None:
+def submit(pool: Executor, tasks: int) -> None:
     """Only queue: the one worker is held, and the process ends with it."""
     gate = threading.Lock()
     gate.acquire()
@@ -35,20 +33,8 @@ def submit(pool: ThreadPoolExecutor, tasks: int) -> None:
     os._exit(0)
 
 
-def burst(pool: ThreadPoolExecutor, tasks: int) -> None:
-    """Queue many, then wait for all."""
-    for future in [pool.submit(nothing) for _ in range(tasks)]:
-        future.result()
-
-
-def one_at_a_time(pool: ThreadPoolExecutor, tasks: int) -> None:
-    """Wait for each before the next."""
-    for _ in range(tasks):
-        pool.submit(nothing).result()
-
-
 # What is done, and the most that it may take as a part of the standard pool's.
-CASES: dict[str, tuple[Callable[[ThreadPoolExecutor, int], None], float]] = {
+CASES: dict[str, tuple[Callable[[Executor, int], None], float]] = {
     "submit": (submit, 0.75),
     "burst": (burst, 1.0),
     "one at a time": (one_at_a_time, 1.15),

@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--explain", action="store_true", help="show what ours decided last")
     parser.add_argument("--json", type=Path, help="a file for every run; what is there already counts, too")
     parser.add_argument("--markdown", type=Path, help="a file for the table")
-    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(parser)
     return parser.parse_args()
 
 

@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import into_docs
+from executor import burst, mapped, nothing, one_at_a_time
 
 import cgexec
 
@@ -26,10 +26,6 @@ WORKERS = 8
 TASKS = {"burst": 5_000, "one at a time": 1_000, "map": 5_000, "asyncio": 2_000}
 # A process takes a hundred times as long, and anyio's threads some ten times.
 PART = {"loky (processes)": 20, "anyio.to_thread": 4}
-
-
-def nothing(*_: object) -> None:
-    """Be a task that costs nothing."""
 
 
 class Scheduling:
@@ -78,24 +74,6 @@ class Case(NamedTuple):
 
     run: Callable[[Any, int], None]
     anywhere: bool = False
-
-
-def burst(pool: Any, tasks: int) -> None:
-    """Submit many, then wait for all."""
-    for future in [pool.submit(nothing) for _ in range(tasks)]:
-        future.result()
-
-
-def one_at_a_time(pool: Any, tasks: int) -> None:
-    """Wait for each before the next."""
-    for _ in range(tasks):
-        pool.submit(nothing).result()
-
-
-def mapped(pool: Any, tasks: int) -> None:
-    """Let `map` do it."""
-    for _ in pool.map(nothing, range(tasks)):
-        pass
 
 
 def from_asyncio(pool: Any, tasks: int) -> None:
@@ -171,12 +149,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, two rounds")
-    parser.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(parser)
     told = parser.parse_args()
     text = table(2 if told.quick else told.rounds, 0.1 if told.quick else 1.0)
-    print(text)
-    if told.docs:
-        into_docs.put(told.docs, "peers", text)
+    into_docs.show([text], "peers", told.docs)
 
 
 if __name__ == "__main__":

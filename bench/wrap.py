@@ -12,12 +12,12 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import into_docs
+from executor import burst, one_at_a_time
 
 import cgexec
 
@@ -30,23 +30,6 @@ class Inline(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
-
-
-def nothing(*_: object) -> None:
-    """Be a task that costs nothing."""
-
-
-def burst(pool: Executor, tasks: int) -> None:
-    """Submit many, then wait for all."""
-    futures = [pool.submit(nothing) for _ in range(tasks)]
-    for future in futures:
-        future.result()
-
-
-def one_at_a_time(pool: Executor, tasks: int) -> None:
-    """Wait for each before the next."""
-    for _ in range(tasks):
-        pool.submit(nothing).result()
 
 
 CASES: tuple[tuple[str, Callable[[Executor, int], None]], ...] = (("burst", burst), ("one at a time", one_at_a_time))
@@ -84,31 +67,27 @@ def costs(
     return wall, cpu, more_wall, more_cpu
 
 
+def table(rounds: int, only: str, in_flight: int | None) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield f"Python {'.'.join(map(str, sys.version_info[:3]))}, {rounds} rounds; microseconds a task, medians"
+    yield ""
+    yield "| executor | what | bare: wall | cpu | wrapping adds: wall | cpu |"
+    yield "|---|---|---:|---:|---:|---:|"
+    for name, make, tasks in EXECUTORS:
+        for what, case in CASES if only in name else ():
+            found = costs(make, case, tasks, rounds, in_flight)
+            yield f"| {name} | {what} | " + " | ".join(f"{each:.1f}" for each in found) + " |"
+
+
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--only", default="", help="the executors whose name contains this")
     arguments.add_argument("--in-flight", type=int, help="instead of the default")
-    arguments.add_argument("--docs", type=Path, help="a page of the docs whose table is replaced")
+    into_docs.add_option(arguments)
     told = arguments.parse_args()
-    version = ".".join(map(str, sys.version_info[:3]))
-    lines = [
-        f"Python {version}, {told.rounds} rounds; microseconds a task, medians",
-        "",
-        "| executor | what | bare: wall | cpu | wrapping adds: wall | cpu |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    print("\n".join(lines), flush=True)
-    for name, make, tasks in EXECUTORS:
-        if told.only not in name:
-            continue
-        for what, case in CASES:
-            found = costs(make, case, tasks, told.rounds, told.in_flight)
-            lines.append(f"| {name} | {what} | " + " | ".join(f"{each:.1f}" for each in found) + " |")
-            print(lines[-1], flush=True)
-    if told.docs:
-        into_docs.put(told.docs, "wrap", "\n".join(lines))
+    into_docs.show(table(told.rounds, told.only, told.in_flight), "wrap", told.docs)
 
 
 if __name__ == "__main__":

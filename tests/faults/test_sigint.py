@@ -126,23 +126,15 @@ def test_in_map_that_waits_for_places():
     assert books_close(pool, hold.futures).completed == 1
 
 
-def test_in_shutdown():
+@pytest.mark.parametrize("end", ["shutdown", "drain"])
+def test_in_the_wait_for_the_end(end):
     pool = cgexec.ThreadPoolExecutor(1)
     with holding(pool, 1) as hold:
         hold.queue(2)
         with ctrl_c_once_in(Pool._wait_until_quiet):
-            pool.shutdown()
+            getattr(pool, end)()
         with pytest.raises(RuntimeError, match="after shutdown"):
             pool.submit(int)
-    assert books_close(pool, hold.futures).completed == 3
-
-
-def test_in_drain():
-    pool = cgexec.ThreadPoolExecutor(1)
-    with holding(pool, 1) as hold:
-        hold.queue(2)
-        with ctrl_c_once_in(Pool._wait_until_quiet):
-            pool.drain()
     assert books_close(pool, hold.futures).completed == 3
 
 

@@ -158,6 +158,7 @@ class Watch:
         lately, ended = self._lately(pools), self._count_ended(pools)
         failed = self.crowd.see({id(pool.crew): pool.need for pool in pools}, ended, begin)
         fused = any(pool.care.fuse for pool in pools)
+        # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
         if failed:
@@ -278,13 +279,13 @@ class Watch:
         for pool in order:
             budget = mine if pool is first else others
             price = self.planner.assumed if pool.need.head is None else self.price(pool.need.head)
-            spare = price > budget and self._may_start_one(pool, first, outlook, busy, now)
             held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
+            spare = price > budget and self._may_start_one(pool, first, outlook, busy, price, held)
             shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
             funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
         return funds
 
-    def _may_start_one(self, pool: _Pool, first: _Pool, outlook: Outlook, busy: int, now: float) -> bool:
+    def _may_start_one(self, pool: _Pool, first: _Pool, outlook: Outlook, busy: int, price: float, held: float) -> bool:
         """
         Return whether the pool may start a task though it does not fit: if nothing runs, whatever it needs.
 
@@ -297,12 +298,12 @@ class Watch:
         if seen.busy:
             return False
         if not busy and not outlook.closed and pool is first:
-            self.reports.alone(pool.crew.name, seen.head, self.price(seen.head), self.planner)
+            self.reports.alone(pool.crew.name, seen.head, price, self.planner)
             return True
         reading = self.planner.reading
-        full = reading is not None and self.price(seen.head) > reading.room
-        if seen.held_since is not None and now - seen.held_since >= (HOLD_LIMIT_FULL_S if full else HOLD_LIMIT_S):
-            self.reports.forced(pool.crew.name, now - seen.held_since, self.planner)
+        full = reading is not None and price > reading.room
+        if held >= (HOLD_LIMIT_FULL_S if full else HOLD_LIMIT_S):
+            self.reports.forced(pool.crew.name, held, self.planner)
             return True
         return False
 
