@@ -168,7 +168,7 @@ def contest(plan: Plan, arena: Arena, *, together: bool, show: Callable[[Sequenc
 
 def _follow(runs: Sequence[Run], show: Callable[[], object]) -> None:
     open_ones = [run for run in runs if run.outcome is None]
-    give_up = time.monotonic() + 60 + 5 * max((run.plan.seconds for run in open_ones), default=0)
+    give_up = time.monotonic() + 90 + 5 * max((run.plan.seconds for run in open_ones), default=0)
     with selectors.DefaultSelector() as selector:
         for run in open_ones:
             selector.register(run.out, selectors.EVENT_READ, run)
