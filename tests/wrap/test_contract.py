@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import functools
 import math
+import multiprocessing
 import os
 import threading
 from concurrent import futures
@@ -384,6 +385,17 @@ def test_a_dead_worker_breaks_the_pool_and_everything_is_accounted_for(name, mee
             pool.submit(calls.square, 1)
         seen = accounted(pool)
         assert (seen.submitted, seen.failed) == (22, 22)
+
+
+def test_the_death_of_the_process_started_last_is_seen_though_nothing_else_happens(meeting):
+    """The standard pool alone does not see it where processes are started one by one."""
+    executor = futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver"))
+    with cgexec.wrap(executor) as pool:
+        first, last = meeting.hand_in(pool, 2)
+        meeting.started(2)
+        os.kill(list(executor._processes)[-1], 9)
+        assert isinstance(last.exception(SOON), BrokenExecutor)
+        assert isinstance(first.exception(SOON), BrokenExecutor)
 
 
 @pytest.mark.parametrize("name", dying("pool"))

@@ -58,7 +58,11 @@ class Inner(NamedTuple):
 
         Keywords go by way of a partial, as some executors take a few (``fn``, ``key``, ``workers``) for their own.
         """
-        return self.executor.submit(partial(fn, **kwargs) if kwargs else fn, *args, **self.words)
+        before = _processes(self.executor)
+        future = self.executor.submit(partial(fn, **kwargs) if kwargs else fn, *args, **self.words)
+        if _processes(self.executor) > before:
+            _watch_new_process(self.executor)
+        return future
 
 
 def inner(executor: Executor) -> Inner:
@@ -80,3 +84,22 @@ def inner(executor: Executor) -> Inner:
     workers = getattr(executor, "_max_workers", None)  # there is no public way to ask
     known = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
     return Inner(executor, kinds[0], workers if known else None, _DASK if dask else _NOTHING)
+
+
+def _processes(executor: Executor) -> int:
+    """Return how many a standard process pool has that starts them one by one, as calls come; 0 for all others."""
+    one_by_one = getattr(executor, "_safe_to_dynamically_spawn_children", False)
+    return len(getattr(executor, "_processes", None) or ()) if one_by_one else 0
+
+
+def _watch_new_process(executor: Any) -> None:
+    """
+    Have the standard process pool see a process that it has just started.
+
+    CPython (3.11 to 3.15) wakes the thread that watches the processes before it starts one for the call, not after.
+    Killed before anything else happens, such a process would be missed, and its call would never end.
+    """
+    with executor._shutdown_lock:  # noqa: SLF001  # there is no public way to wake it but another call
+        wakeup = executor._executor_manager_thread_wakeup  # noqa: SLF001
+        if wakeup is not None:
+            wakeup.wakeup()
