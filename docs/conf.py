@@ -3,7 +3,8 @@ How the pages are built: ``python -m sphinx -W -c docs . build/docs``.
 
 The source folder is the repository, not docs/: pages link to the README and to examples, and so one and the same
 relative link works here and where the repository is browsed. For that reason too no page has a directive in it, which
-elsewhere would be shown as code: the order of the pages is taken from the lists of links in docs/index.md.
+elsewhere would be shown as code: the order of the pages is taken from the lists of links in docs/index.md, and the
+docstrings are put below docs/reference/api.md here.
 """
 
 import re
@@ -17,7 +18,12 @@ project = "cgexec"
 author = copyright = "The cgexec authors"  # noqa: A001  # Sphinx's name
 release = version = version_of("cgexec")
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+autodoc_member_order = "alphabetical"
+autodoc_typehints = "signature"
+python_use_unqualified_type_names = True
+default_role = "py:obj"  # a name in backticks is a link where there is one
+napoleon_use_ivar = True
 myst_heading_anchors = 3
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/*.md", "docs/**/*.md", "examples/**/README.md"]
@@ -28,6 +34,17 @@ html_title = "cgexec"
 html_copy_source = False
 html_extra_path = ["_site"]  # index.html, which leads to the root document
 templates_path: list[str] = []
+
+PUBLIC = (
+    "cgexec",
+    "cgexec.asyncio",
+    "cgexec.anyio",
+    "cgexec.starlette",
+    "cgexec.distributed",
+    "cgexec.metrics.prometheus",
+    "cgexec.metrics.opentelemetry",
+    "cgexec.testing",
+)
 
 _SECTION = re.compile(r"^## (?P<caption>.+?)\n(?P<body>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<target>[^)#]+)\.md\)", re.MULTILINE)
@@ -45,6 +62,21 @@ def add_toctrees(_app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n".join(["", "```{toctree}", *options, "", *pages, "```", ""])
 
 
+def add_docstrings(_app: Sphinx, name: str, source: list[str]) -> None:
+    """Append to the page of the API every public module, with what its ``__all__`` names."""
+    if name != "docs/reference/api":
+        return
+    for module in PUBLIC:
+        options = (
+            ":members:",
+            ":inherited-members: BaseException,Executor,ThreadPoolExecutor,tuple",
+            ":show-inheritance:",
+        )
+        source[0] += "\n".join(["", f"## {module}", "", "```{eval-rst}", f".. automodule:: {module}"])
+        source[0] += "\n".join(["", *(f"   {option}" for option in options), "```", ""])
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", add_docstrings)
     app.connect("source-read", add_toctrees)

@@ -1,8 +1,10 @@
 """The pages: they are built without a warning, every one is reachable, and every link leads somewhere in both places."""
 
 import http.server
+import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import cgexec
 from support.browser import after_scripts
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +42,14 @@ def test_every_page_is_built_and_listed(site):
         built = page.relative_to(ROOT).with_suffix(".html")
         assert (site / built).is_file()
         assert f'href="{os.path.relpath(built, "docs")}"' in index or built.name == "index.html"
+
+
+def test_the_page_of_the_api_has_every_public_name(site):
+    page = (site / "docs/reference/api.html").read_text(encoding="utf-8")
+    modules = [each.name for each in pkgutil.walk_packages(cgexec.__path__, "cgexec.") if "._" not in each.name]
+    for module in ("cgexec", *modules):
+        for name in getattr(importlib.import_module(module), "__all__", ()):
+            assert f'id="{module}.{name}"' in page
 
 
 def test_the_first_page_leads_to_the_index(site):

@@ -85,8 +85,8 @@ def stream(
     """
     Iterate over the results of ``map(fn, *iterables)``; see `ThreadPoolExecutor.stream`.
 
-    Under trio an asynchronous generator that is left early should be closed: ``async with aclosing(stream(...)) as
-        results``.
+    Under trio an asynchronous generator that is left early should be closed:
+    ``async with aclosing(stream(...)) as results``.
     """
     mapping.check_buffersize(buffersize)
     inner, calls = pool._pool, awaiting.each_call(iterables)  # noqa: SLF001
