@@ -94,9 +94,15 @@ def test_with_an_interpreter_lock_one_used_cpu_needs_evidence():
     assert Bench(gil=False).step(cpu=1.0).size == 15  # two CPUs: half of them is left
 
 
-def test_fewer_that_use_as_much_are_kept():
+def test_fewer_that_use_as_much_are_kept_and_for_long_one_worker_a_cpu():
     bench = Bench()
-    for _ in range(60):
+    sizes = [bench.step(cpu=2.0, throttled=1.0, ended=3).size for _ in range(290)]
+    assert sorted(set(sizes), reverse=True) == [8, 4, 2]
+
+
+def test_calls_with_threads_of_their_own_come_down_to_fewer_than_cpus():
+    bench = Bench()
+    for _ in range(400):
         bench.step(cpu=2.0, throttled=1.0, ended=3)
     assert bench.controller.size == 1
 

@@ -59,6 +59,8 @@ LOCKED_FROM, LOCKED_TO = 0.85, 1.15
 FEW = 0.25
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
+# CPUs that what is not a task may use.
+SLACK = 0.1
 # A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
 PATIENCE_S, EVIDENCE_S = 5.0, 30.0
 
@@ -99,6 +101,7 @@ class Controller:
         self.plateau = False  # the last larger size brought nothing, though CPU was left: the interpreter lock
         self._gil = gil
         self._since: Sample | None = None
+        self._begun = 0.0
         self._changed: float | None = None
         self._mean: float | None = None
         self._pace = Pace(0.0, None)
@@ -116,7 +119,7 @@ class Controller:
         old = self._since
         if old is None:
             self._since = sample
-            self._changed = sample.time
+            self._begun = self._changed = sample.time
             return None
         outside = not sample.floor <= self.size <= sample.ceiling
         if sample.time - old.time < 0.8 * min(self.interval, QUICK_S) and not outside:
@@ -282,13 +285,22 @@ class Controller:
             return size, why
         if self._down.holds(sample.time, view.load, sample.cpus):
             return size, f"{why}, and fewer did less"
-        smaller = max(sample.floor, size // 2)
-        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S:
-            smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
-            if smaller >= size:
-                return size, f"{why}, and fewer would do less"
+        smaller = self._smaller(sample, view)
+        if smaller >= size:
+            return size, f"{why}, and fewer would do less"
         self._descent = _Descent(size, view.cpu, view.demand)
         return smaller, f"{why}; do fewer do as much?"
+
+    def _smaller(self, sample: Sample, view: View) -> int:
+        """Return the smaller size that may do as much; this one or a larger one where none may."""
+        size, smaller = self.size, max(sample.floor, self.size // 2)
+        # A worker uses one CPU at most, unless calls start threads of their own; that is tried later, and alone.
+        busy = math.ceil(view.cpu - SLACK)
+        if smaller < busy and (size > busy or sample.time - self._begun < EVIDENCE_S):
+            smaller = busy
+        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S:
+            smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
+        return smaller
 
     def _try_few(self, sample: Sample, view: View) -> tuple[int, str] | None:
         """Have few do the same, where it seems to be the interpreter lock that they wait for; None elsewhere."""
