@@ -10,6 +10,8 @@ import argparse
 import statistics
 import time
 
+import into_docs
+
 import cgexec
 
 
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=15)
+    into_docs.add_option(parser)
     told = parser.parse_args()
     ratios = []
     for turn in range(told.runs):
@@ -36,7 +39,8 @@ def main() -> None:
         took = {adaptive: measure(told.workers, told.tasks, adaptive=adaptive) for adaptive in order}
         ratios.append(took[True] / took[False])
     low, middle, high = statistics.quantiles(ratios, n=4)
-    print(f"adaptive / fixed: {middle:.3f} ({low:.3f} to {high:.3f}, quartiles of {told.runs})")
+    text = f"CPU time, the fixed size's being 1: {middle:.3f} ({low:.3f} to {high:.3f}, quartiles of {told.runs} pairs)"
+    into_docs.show([text], "adaptive_cost", told.docs)
 
 
 if __name__ == "__main__":

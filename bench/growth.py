@@ -1,5 +1,6 @@
 """
-How the costs of a pool grow: with its workers, with what waits in its queue, with the number of pools.
+How costs grow: those of a pool with its workers, with what waits in its queue, with the number of pools; those of a
+look at the limits with the depth of the cgroup.
 
 Run ``python bench/growth.py``; prints a Markdown table. Times are ratios to the standard pool's, or for what that has
 not, microseconds; medians of rounds that take turns. Flat is what is wanted: nothing may cost more a task because much
@@ -9,20 +10,25 @@ waits or many pools are there.
 import argparse
 import gc
 import math
+import shutil
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import into_docs
 
 import cgexec
+from cgexec.testing import Container
 
 WORKERS = (1, 8, 64, 256, 1024)
 QUEUES = (10, 1_000, 100_000, 1_000_000)
 POOLS = (1, 10, 100)
+DEPTHS = (1, 4, 16, 64)
 TASKS = 4_000
 
 
@@ -110,6 +116,28 @@ def stats_cost(workers: int, waiting: int) -> str:
     return f"{statistics.median(taken) * 1e6:.0f} us"
 
 
+def look_cost(look: Callable[..., object], depth: int) -> str:
+    """Return the microseconds of a look at the limits or the use, by the files of a cgroup at such a depth."""
+    with tempfile.TemporaryDirectory() as folder:
+        Container(folder, cpus=2, memory="1Gi")
+        root = at = Path(folder, "sys/fs/cgroup")
+        files = [file for file in root.iterdir() if file.is_file()]
+        for _ in range(depth - 1):
+            at /= "child"
+            at.mkdir()
+            for file in files:
+                shutil.copy(file, at)
+        Path(folder, "proc/self/cgroup").write_text(
+            f"0::/{at.relative_to(root)}\n".replace("/.", "/"), encoding="utf-8"
+        )
+        taken = []
+        for _ in range(50):
+            begin = time.perf_counter()
+            look(root=folder)
+            taken.append(time.perf_counter() - begin)
+    return f"{statistics.median(taken) * 1e6:.0f} us"
+
+
 def rows(rounds: int, most: int) -> list[tuple[str, str, str]]:
     """Return what grows, how much of it, and the cost."""
     measured: tuple[tuple[str, tuple[int, ...], Callable[[int], str]], ...] = (
@@ -118,6 +146,8 @@ def rows(rounds: int, most: int) -> list[tuple[str, str, str]]:
         ("a task, ratio, by pools", POOLS, lambda n: with_pools(n, rounds)),
         ("stats(), by busy workers", WORKERS, lambda n: stats_cost(n, 0)),
         ("stats(), by what waits", tuple(n for n in QUEUES if n <= min(most, 100_000)), lambda n: stats_cost(1, n)),
+        ("limits(), by depth", DEPTHS, lambda n: look_cost(cgexec.limits, n)),
+        ("usage(), by depth", DEPTHS, lambda n: look_cost(cgexec.usage, n)),
     )
     return [(what, f"{n}", cost(n)) for what, numbers, cost in measured for n in numbers]
 

@@ -5,11 +5,14 @@ Run ``python bench/read_cost.py``; prints a Markdown table of medians. The targe
 millisecond for ``limits()``, 0.3 ms for ``usage()``, 15 ms for the import over ``concurrent.futures.thread``.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+
+import into_docs
 
 import cgexec
 
@@ -47,6 +50,9 @@ def import_seconds(statement: str) -> float:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    into_docs.add_option(parser)
+    told = parser.parse_args()
     rows = [
         ("cgexec.limits()", median_seconds(cgexec.limits), 1e-3),
         ("cgexec.usage()", median_seconds(cgexec.usage), 0.3e-3),
@@ -54,9 +60,11 @@ def main() -> None:
         ("import cgexec", import_seconds("import cgexec"), 15e-3),
         ("import cgexec, first recommend()", import_seconds("import cgexec; cgexec.recommend()"), None),
     ]
-    print("| what | median | target |\n|---|---:|---:|")
-    for name, seconds, target in rows:
-        print(f"| `{name}` | {seconds * 1e3:.3f} ms | {'' if target is None else f'{target * 1e3:g} ms'} |")
+    lines = [
+        f"| `{name}` | {seconds * 1e3:.3f} ms | {'' if target is None else f'{target * 1e3:g} ms'} |"
+        for name, seconds, target in rows
+    ]
+    into_docs.show(["| what | median | target |", "|---|---:|---:|", *lines], "read_cost", told.docs)
 
 
 if __name__ == "__main__":

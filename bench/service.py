@@ -18,11 +18,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+
+import into_docs
 
 import cgexec
 import cgexec.asyncio
@@ -191,11 +193,27 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
+def table(found: dict[str, list[list[Gap]]], answers: list[float]) -> Iterator[str]:
+    """Yield the lines of what was found."""
+    yield "| beside | largest gap, median of rounds | worst round | 99 % below | most CPU of the loop in a gap |"
+    yield "|---|---:|---:|---:|---:|"
+    for name, rounds in found.items():
+        largest = [max(gap.wall for gap in gaps) for gaps in rounds]
+        every = [gap for gaps in rounds for gap in gaps]
+        late, cpu = percentile([gap.wall for gap in every], 0.99), max(gap.cpu for gap in every)
+        cells = (statistics.median(largest), max(largest), late, cpu)
+        yield f"| {name} | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in cells)} |"
+    median, most = statistics.median(answers), percentile(answers, 0.99)
+    yield f"\n`/livez`: {len(answers)} answers, median {median * 1e3:.1f} ms, 99 % below {most * 1e3:.1f} ms."
+    yield f"The targets: {GAP_TARGET * 1e3:g} ms and {LIVEZ_TARGET * 1e3:g} ms."
+
+
 def main() -> None:
     """Measure, by turns, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--as-client", action="store_true", help=argparse.SUPPRESS)
+    into_docs.add_option(parser)
     told = parser.parse_args()
     if told.as_client:
         print(json.dumps(asyncio.run(be_client())))
@@ -219,17 +237,7 @@ def main() -> None:
         for name, load in loads.items():
             found[name].append(asyncio.run(load()))
     found["the service, 300 requests coming at once"] = [burst]
-    print("| beside | largest gap, median of rounds | worst round | 99 % below | most CPU of the loop in a gap |")
-    print("|---|---:|---:|---:|---:|")
-    for name, rounds in found.items():
-        largest = [max(gap.wall for gap in gaps) for gaps in rounds]
-        every = [gap for gaps in rounds for gap in gaps]
-        late, cpu = percentile([gap.wall for gap in every], 0.99), max(gap.cpu for gap in every)
-        cells = (statistics.median(largest), max(largest), late, cpu)
-        print(f"| {name} | {' | '.join(f'{cell * 1e3:.1f} ms' for cell in cells)} |")
-    median, most = statistics.median(answers), percentile(answers, 0.99)
-    print(f"\n/livez: {len(answers)} answers, median {median * 1e3:.1f} ms, 99 % below {most * 1e3:.1f} ms")
-    print(f"targets: {GAP_TARGET * 1e3:g} ms, {LIVEZ_TARGET * 1e3:g} ms")
+    into_docs.show(table(found, answers), "service", told.docs)
 
 
 if __name__ == "__main__":

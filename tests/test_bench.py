@@ -53,6 +53,7 @@ def test_peers_are_measured_in_turns_and_those_that_are_not_there_are_named(monk
 def test_growth_is_measured_for_each_size(monkeypatch):
     monkeypatch.setattr(growth, "WORKERS", (1, 2))
     monkeypatch.setattr(growth, "POOLS", (1, 2))
+    monkeypatch.setattr(growth, "DEPTHS", (1, 3))
     monkeypatch.setattr(growth, "TASKS", 20)
     found = growth.rows(rounds=1, most=10)
-    assert [number for _, number, _ in found] == ["1", "2", "10", "1", "2", "1", "2", "10"]
+    assert [number for _, number, _ in found] == ["1", "2", "10", "1", "2", "1", "2", "10", "1", "3", "1", "3"]

@@ -20,7 +20,8 @@ from support.browser import after_scripts
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
-BUILDERS = ("sphinx", "myst_parser", "furo")
+# What builds the pages, and what the modules import whose docstrings they show.
+BUILDERS = ("sphinx", "myst_parser", "furo", "anyio", "distributed", "opentelemetry", "prometheus_client", "starlette")
 
 
 @pytest.fixture(scope="module")

@@ -58,8 +58,11 @@ class Inner(NamedTuple):
 
         Keywords go by way of a partial, as some executors take a few (``fn``, ``key``, ``workers``) for their own.
         """
+        call = partial(fn, **kwargs) if kwargs else fn
+        if self.kind != "process":
+            return self.executor.submit(call, *args, **self.words)
         before = _processes(self.executor)
-        future = self.executor.submit(partial(fn, **kwargs) if kwargs else fn, *args, **self.words)
+        future = self.executor.submit(call, *args, **self.words)
         if _processes(self.executor) > before:
             _watch_new_process(self.executor)
         return future
