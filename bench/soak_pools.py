@@ -82,13 +82,13 @@ def call(dice: random.Random) -> tuple[Any, ...]:
     return abs, -1
 
 
-def kill_one(inner: ProcessPoolExecutor, dice: random.Random) -> bool:
-    """Kill a worker process that this executor started."""
-    started = list((inner._processes or {}).values())  # noqa: SLF001  # there is no public way to name them
-    living = [one.pid for one in started if one.is_alive() and one.pid]
-    if living:
-        os.kill(dice.choice(living), signal.SIGKILL)
-    return bool(living)
+def die() -> None:
+    """
+    End the process as the kernel's OOM killer would, in a call.
+
+    Not from outside: killed while it sends a result, CPython's pool waits for the rest of it for ever.
+    """
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def feed(pool: Pool, inner: ProcessPoolExecutor | None, dice: random.Random, tally: Tally) -> list[Future[Any]]:
@@ -99,7 +99,10 @@ def feed(pool: Pool, inner: ProcessPoolExecutor | None, dice: random.Random, tal
         chance = dice.random()
         try:
             submit = pool.options(queue_timeout=0.005).submit if chance < 0.1 else pool.submit
-            if not inner and chance > 0.97:
+            if inner and number == deadly:
+                given.append(submit(die))
+                tally.killed += 1
+            elif not inner and chance > 0.97:
                 given.append(submit(hold, dice.randint(1, 4) << 20))
             else:
                 given.append(submit(*call(dice)))
@@ -112,8 +115,6 @@ def feed(pool: Pool, inner: ProcessPoolExecutor | None, dice: random.Random, tal
             dice.choice(given[-10:]).cancel()
         if dice.random() < 0.02:
             pool.resize(dice.randint(1, 8))
-        if inner and number == deadly:
-            tally.killed += kill_one(inner, dice)
     return given
 
 
