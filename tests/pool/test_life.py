@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 import cgexec
-from cgexec._pool import ticker
+from cgexec._pool import overdue, ticker
 from support.pools import SOON, Hold, eventually, holding
 
 
@@ -125,6 +125,19 @@ def test_what_waits_longer_than_its_time_is_dropped():
         assert pool.stats().expired == 1
         hold.release()
         assert patient.result(SOON) == 16
+
+
+def test_one_cancelled_while_it_is_dropped_counts_as_what_its_future_says(monkeypatch):
+    def cancelled_meanwhile(state, pool, now, task):
+        Future.cancel(task)  # as `cancel` begins, before it asks for the pool's lock
+        return TimeoutError()
+
+    monkeypatch.setattr(overdue, "_expired", cancelled_meanwhile)
+    with cgexec.ThreadPoolExecutor(1) as pool, holding(pool, 1):
+        late = pool.options(queue_timeout=0.01).submit(int)
+        with pytest.raises(CancelledError):
+            late.result(SOON)
+        eventually(lambda: (pool.stats().expired, pool.stats().cancelled) == (0, 1))
 
 
 def test_what_starts_in_time_is_not_dropped():

@@ -11,7 +11,7 @@ from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
 from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, LINED, WAITING, Task
 
-__all__ = ["Late", "close", "expect", "find_late", "running", "when_quiet"]
+__all__ = ["Late", "close", "count_cancelled", "expect", "find_late", "running", "when_quiet"]
 
 
 def close(
@@ -127,6 +127,16 @@ def find_late(state: Admission, now: float, why: Callable[[Task], BaseException]
         return Late(expired, overdue, state.grant() or [], min(dues, default=None))
 
     return state.enter(part)
+
+
+def count_cancelled(state: Admission, expired: int) -> None:
+    """Count so many of those that were counted as expired as cancelled. For the thread that looks by time."""
+
+    def part() -> None:
+        state.tally.expired -= expired
+        state.tally.cancelled += expired
+
+    state.enter(part)
 
 
 def running(state: Admission) -> list[tuple[Task, float, Worker | None]]:
