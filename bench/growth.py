@@ -120,16 +120,10 @@ def look_cost(look: Callable[..., object], depth: int) -> str:
     """Return the microseconds of a look at the limits or the use, by the files of a cgroup at such a depth."""
     with tempfile.TemporaryDirectory() as folder:
         Container(folder, cpus=2, memory="1Gi")
-        root = at = Path(folder, "sys/fs/cgroup")
-        files = [file for file in root.iterdir() if file.is_file()]
-        for _ in range(depth - 1):
-            at /= "child"
-            at.mkdir()
-            for file in files:
-                shutil.copy(file, at)
-        Path(folder, "proc/self/cgroup").write_text(
-            f"0::/{at.relative_to(root)}\n".replace("/.", "/"), encoding="utf-8"
-        )
+        root, path = Path(folder, "sys/fs/cgroup"), "/child" * (depth - 1)
+        for level in range(1, depth):
+            shutil.copytree(root, root.joinpath(*["child"] * level), ignore=shutil.ignore_patterns("child"))
+        Path(folder, "proc/self/cgroup").write_text(f"0::{path or '/'}\n", encoding="utf-8")
         taken = []
         for _ in range(50):
             begin = time.perf_counter()
