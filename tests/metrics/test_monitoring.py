@@ -77,5 +77,5 @@ def test_the_reference_lists_every_metric():
     reference = (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8")
     for row in every():
         labels = ", ".join(f"`{label}`" for label in row.labels) or "-"
-        line = f"| `{prometheus_name(row)}` | `cgexec.{row.name}` | {row.kind} | `{row.unit}` | {labels} | {row.help} |"
+        line = f"| `{prometheus_name(row)}` | {row.help} | {row.kind} | `{row.unit}` | {labels} | `cgexec.{row.name}` |"
         assert line in reference, line

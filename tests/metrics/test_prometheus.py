@@ -211,6 +211,9 @@ def test_several_processes_are_added_up_where_that_makes_sense(several):
     # What belongs to the container is there once, whoever tells it.
     assert seen["cgexec_cpu_limit"] == cgexec.limits().cpus
     assert seen["cgexec_memory_limit_bytes"] == cgexec.limits().memory_bytes
+    # prometheus-client writes 0 for what is made without a value, and 0 would be above the request.
+    assert cgexec.limits().memory_request is None
+    assert "cgexec_memory_request_bytes" not in seen
 
 
 def test_a_pool_that_is_closed_leaves_its_counts(several):

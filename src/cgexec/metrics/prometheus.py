@@ -128,8 +128,6 @@ class _Files:
     """
 
     def __init__(self, interval: float) -> None:
-        from prometheus_client import Counter, Gauge
-
         self.watched = Watched()
         self.interval = interval
         self.pid = os.getpid()
@@ -137,15 +135,6 @@ class _Files:
         self._written: dict[tuple[str, ...], float] = {}
         self._gauges: set[tuple[str, ...]] = set()
         self._metrics: dict[str, Any] = {}  # Counter or Gauge
-        for row in every():
-            names = _label_names(row)
-            if _is_summed(row):
-                self._metrics[row.name] = Counter(prometheus_name(row), row.help, names, registry=None)
-            else:
-                mode: Any = f"live{row.across}"  # prometheus-client's names
-                self._metrics[row.name] = Gauge(
-                    prometheus_name(row), row.help, names, registry=None, multiprocess_mode=mode
-                )
 
     def start(self) -> None:
         self.write()
@@ -172,7 +161,7 @@ class _Files:
             return bool(samples)
 
     def _set(self, sample: Sample, key: tuple[str, ...]) -> None:
-        metric, labels = self._metrics[sample.metric.name], _labels(sample)
+        metric, labels = self._metric(sample.metric), _labels(sample)
         child = metric.labels(*labels) if labels else metric
         if _is_summed(sample.metric):
             child.inc(max(0.0, sample.value - self._written.get(key, 0.0)))
@@ -180,6 +169,21 @@ class _Files:
         else:
             child.set(sample.value)
             self._gauges.add(key)
+
+    def _metric(self, row: Metric[Any]) -> Any:
+        """Return prometheus-client's metric, made with the first value: one without labels writes 0 when it is made."""
+        metric = self._metrics.get(row.name)
+        if metric is None:
+            from prometheus_client import Counter, Gauge
+
+            name, names = prometheus_name(row), _label_names(row)
+            mode: Any = f"live{row.across}"  # prometheus-client's names
+            metric = self._metrics[row.name] = (
+                Counter(name, row.help, names, registry=None)
+                if _is_summed(row)
+                else Gauge(name, row.help, names, registry=None, multiprocess_mode=mode)
+            )
+        return metric
 
 
 _ROWS = {row.name: row for row in every()}
