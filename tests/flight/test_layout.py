@@ -74,7 +74,7 @@ def test_there_are_words_for_any_record(records, kills):
 def test_the_words():
     assert last_words([RECORD, RECORD], 2) == (
         "a process with pools ended without saying so (pid 1 on api-7d9): killed by a signal, or crashed; memory was "
-        "not near its limit when last looked at. Last seen 2023-11-14T22:13:20Z: 3 GiB of 4 GiB in use "
+        "not near its limit when last looked at, though a sudden allocation may have been killed for it. Last seen 2023-11-14T22:13:20Z: 3 GiB of 4 GiB in use "
         "(/sys/fs/cgroup/memory.max), 3 of 8 running, 20 waiting; longest app.report for 280 s, app.mail for 3 s. "
         "1 other likewise"
     )

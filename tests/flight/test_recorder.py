@@ -59,10 +59,32 @@ def test_the_next_start_says_how_a_killed_one_ended_and_says_it_once(tmp_path):
     status, said = run(tmp_path, LOOK)
     assert status == 0
     assert said.startswith("[last-ended-badly] a process with pools ended without saying so (pid ")
-    assert "2 of 2 running, 3 waiting; longest report for " in said
+    assert "2 of 2 running, 3 waiting; longest __main__.report for " in said
     assert said.count("\n") == 1
     assert run(tmp_path, LOOK) == (0, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_is_started_and_left_alone_is_in_it_without_a_memory_limit_too(tmp_path):
+    script = """
+        from cgexec._pool.recording import Recording
+        record, seen = Recording.record, threading.Event()
+
+        def noticed(self, reading, needs, now):
+            record(self, reading, needs, now)
+            if any(need.busy for need in needs):
+                seen.set()
+
+        Recording.record = noticed
+        pool = cgexec.ThreadPoolExecutor(2, name="jobs")
+        pool.submit(report)
+        assert started.acquire(timeout=60)
+        seen.clear()
+        assert seen.wait(30)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert run(tmp_path, script) == (-9, "")
+    assert "1 of 2 running, 0 waiting; longest __main__.report for " in run(tmp_path, LOOK)[1]
 
 
 def test_one_that_ended_well_leaves_nothing(tmp_path):

@@ -1,7 +1,10 @@
 """Lines of the log that somebody reads at three in the morning: event, pool, numbers, names, what to do."""
 
+import functools
 import logging
+import math
 import re
+from contextvars import copy_context
 
 import pytest
 
@@ -9,7 +12,10 @@ import cgexec
 from cgexec._memory.gauge import Reading
 from cgexec._memory.planner import Planner
 from cgexec._pool.holding import need
+from cgexec._pool.overdue import function_name
 from cgexec._pool.reports import Reports
+from cgexec._pool.saturation import Saturation, places_taken
+from cgexec._pool.task import Task
 from support.pools import holding
 
 MIB = 1 << 20
@@ -36,6 +42,41 @@ def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
         pool._pool.door._saturation._next = 0.0  # a minute later
         refuse()
         assert "(2 for queue since this was last said)" in caplog.records[-1].getMessage()
+
+
+def test_a_pool_that_memory_holds_is_not_told_to_have_more_workers(caplog):
+    memory = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
+    with cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=1) as pool, holding(pool, 2) as hold:
+        hold.queue(1)
+        state = pool._pool.state
+        Saturation().refused("jobs", state, "memory", memory, 0.0)
+        assert caplog.messages[-1].endswith(
+            ", 900 MiB of 1 GiB of memory in use. Hand in less, make tasks shorter, or have more workers or replicas."
+        )
+        state.held_since = 0.0
+        Saturation().refused("jobs", state, "memory", memory, 0.0)
+        state.held_since = None
+        assert caplog.messages[-1].endswith("Lower the memory of a task, raise the limit, or have more replicas.")
+
+
+def test_what_takes_no_place_is_not_counted_among_the_places():
+    assert places_taken(1, 1) == "1 of 1 places taken"
+    assert places_taken(17, 10) == "10 of 10 places taken and 7 more waiting"
+    assert places_taken(17, math.inf) == "17 of inf places taken"
+
+
+def test_the_function_is_named_that_somebody_would_look_for():
+    def task(fn, *args):
+        made = Task()
+        made.fn, made.args = fn, args
+        return made
+
+    here = f"{__name__}.test_the_function_is_named_that_somebody_would_look_for.<locals>.task"
+    assert function_name(task(task)) == here
+    assert function_name(task(functools.partial(copy_context().run, task))) == here  # asyncio.to_thread
+    assert function_name(task(pow)) == "pow"
+    assert function_name(task(functools.lru_cache(task))) == here
+    assert function_name(task(pytest.raises)) == "_pytest.raises.raises"
 
 
 def test_a_long_hold_is_a_warning_and_again_when_it_has_doubled(caplog):

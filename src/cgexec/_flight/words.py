@@ -43,7 +43,10 @@ def _verdict(last: Record, oom_kills: int | None) -> str:
         return "killed, or crashed"
     if last.used >= _NEAR * last.limit:
         return "most likely killed by the kernel for memory"
-    return "killed by a signal, or crashed; memory was not near its limit when last looked at"
+    return (
+        "killed by a signal, or crashed; memory was not near its limit when last looked at, though a sudden allocation "
+        "may have been killed for it"
+    )
 
 
 def _memory(last: Record) -> str:

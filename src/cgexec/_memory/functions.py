@@ -5,15 +5,15 @@ from contextvars import Context
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["anchor_of", "name_of"]
+__all__ = ["anchor_of", "name_of", "target_of"]
 
 # Partials of partials, wrappers of wrappers: deeper than this nobody nests, and a ring would never end.
 _DEEPEST = 16
 
 
-def anchor_of(fn: Any, args: tuple[Any, ...]) -> object:
+def target_of(fn: Any, args: tuple[Any, ...]) -> Any:
     """
-    Return what stays the same from call to call: the code of a function or method, else its type or name.
+    Return what a call comes down to.
 
     Looked through: `functools.partial`, ``functools.wraps`` (or all functions with one decorator were one), and
     ``Context.run``, by which asyncio calls everything. Only types of the standard library are asked, since this runs
@@ -25,19 +25,22 @@ def anchor_of(fn: Any, args: tuple[Any, ...]) -> object:
             fn = fn.__func__
         elif kind is functools.partial:
             fn, args = fn.func, (*fn.args, *args)
-        elif kind is BuiltinFunctionType:
-            if type(fn.__self__) is Context and args:
-                fn, args = args[0], args[1:]
-            else:
-                return fn.__qualname__
-        elif kind is FunctionType:
-            inner = fn.__dict__.get("__wrapped__")
-            if inner is None:
-                return fn.__code__
+        elif kind is BuiltinFunctionType and type(fn.__self__) is Context and args:
+            fn, args = args[0], args[1:]
+        elif kind is FunctionType and (inner := fn.__dict__.get("__wrapped__")) is not None:
             fn = inner
         else:
-            return kind
-    return type(fn)
+            break
+    return fn
+
+
+def anchor_of(fn: Any, args: tuple[Any, ...]) -> object:
+    """Return what stays the same from call to call: the code of a function or method, else its type or name."""
+    target = target_of(fn, args)
+    kind = type(target)
+    if kind is FunctionType:
+        return target.__code__
+    return target.__qualname__ if kind is BuiltinFunctionType else kind
 
 
 def name_of(anchor: object) -> str:

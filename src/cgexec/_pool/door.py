@@ -158,7 +158,7 @@ class Door:
 
     def _full(self, reason: Reason, text: str, retry_after: float | None) -> QueueFull:
         lines.reject(self.state, reason)
-        self._saturation.refused(self.crew.name, self.state, reason, monotonic())
+        self._saturation.refused(self.crew.name, self.state, reason, self.crew.watch.reading, monotonic())
         return QueueFull(text, reason=reason, retry_after=retry_after)
 
     def _still_full(self) -> QueueFull:
@@ -256,7 +256,7 @@ class Door:
         _LOGGER.warning(
             "[submit-blocked] pool %r: submit(%s) has been blocking thread %s for %.1f s: %s",
             self.crew.name, function_name(task), threading.current_thread().name, seconds,
-            saturation.describe(self.state, monotonic()),
+            saturation.describe(self.state, self.crew.watch.reading, monotonic()),
         )  # fmt: skip
 
     # -- small things ---------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ class Door:
     def _counts(self) -> str:
         state = self.state  # read without the lock: numbers for a sentence
         return (
-            f"{state.waiting()} of {state.places:g} places taken, {state.running} of {state.allowed} workers busy"
+            f"{saturation.places_taken(state.waiting(), state.places)}, {state.running} of {state.allowed} workers busy"
             f" in pool {self.crew.name!r}"
         )
 

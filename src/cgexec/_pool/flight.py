@@ -27,6 +27,11 @@ class Flight:
         self._asked = False
         self._recording: Recording | None = None
 
+    @property
+    def records(self) -> bool:
+        """Whether it is wanted, and can be had: then looks are due by time also where there is no memory limit."""
+        return self._recording is not None
+
     def record(self, reading: Reading | None, needs: list[Need], now: float) -> None:
         """Write what runs; the first time, say how the last process ended."""
         if not self._asked:

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Protocol
 
 from cgexec._memory.fuse import fuse
+from cgexec._memory.gauge import Reading
 from cgexec._pool import endings, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
@@ -34,6 +35,10 @@ class Watching(Protocol):
 
     due: float
 
+    @property
+    def reading(self) -> Reading | None:
+        """Memory at the last look, None where no limit was found."""
+
     def look(self, asking: Worker | None = None) -> None:
         """Look, and call whoever may start now."""
 
@@ -42,6 +47,7 @@ class _Nobody:
     """The watch of a pool that does not mind memory."""
 
     due = math.inf
+    reading = None
 
     def look(self, asking: Worker | None = None) -> None:
         """Have seen nothing."""

@@ -5,8 +5,8 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from cgexec._memory.functions import target_of
 from cgexec._pool.admission import Admission
 from cgexec._pool.endings import Late, count_cancelled, find_late
 from cgexec._pool.records import Chore, Worker
@@ -20,9 +20,7 @@ _LOGGER = logging.getLogger("cgexec")
 
 def function_name(task: Task) -> str:
     """Return the name of the function that the task calls, as a reader would look for it."""
-    fn: Any = task.fn  # whatever was submitted
-    while hasattr(fn, "func"):  # functools.partial
-        fn = fn.func
+    fn = target_of(task.fn, task.args)
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     module = getattr(fn, "__module__", None)
     return f"{module}.{name}" if isinstance(module, str) and module != "builtins" else str(name)

@@ -11,9 +11,9 @@ from cgexec._flight.layout import MOST_FUNCTIONS, Doing, Record
 from cgexec._flight.recorder import Recorder, take_leftovers
 from cgexec._flight.words import last_words
 from cgexec._kernel.files import Files
-from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.gauge import Reading
 from cgexec._pool.holding import Need
+from cgexec._pool.overdue import function_name
 
 __all__ = ["Recording", "start"]
 
@@ -40,7 +40,9 @@ class Recording:
                 self.recorder.write(self._seen(reading, needs, running, now))
 
     def _seen(self, reading: Reading | None, needs: list[Need], running: int, now: float) -> Record:
-        busy = heapq.nsmallest(MOST_FUNCTIONS, (one for need in needs for one in need.busy), key=lambda one: one[1])
+        runs = (one for need in needs for one in need.busy)
+        oldest = heapq.nsmallest(MOST_FUNCTIONS, runs, key=lambda one: one[1])
+        doing = [(task, Doing(function_name(task), now - since)) for task, since in oldest]
         return Record(
             when=time.time(),
             pid=os.getpid(),
@@ -51,7 +53,7 @@ class Recording:
             size=sum(need.allowed for need in needs),
             running=running,
             waiting=sum(need.waiting for need in needs),
-            functions=tuple(Doing(name_of(anchor_of(task.fn, task.args)), now - since) for task, since in busy),
+            functions=tuple(each for task, each in doing if task.fn is not None),  # else it has ended meanwhile
             source="" if reading is None else reading.source,
             host=self._host,
         )

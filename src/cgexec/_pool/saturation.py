@@ -3,15 +3,21 @@
 import logging
 from collections import Counter
 
+from cgexec._memory.gauge import Reading
 from cgexec._pool.admission import Admission
 from cgexec._pool.look import look
 from cgexec._pool.overdue import function_name
+from cgexec._quantity import format_bytes
 
-__all__ = ["Saturation", "describe"]
+__all__ = ["Saturation", "describe", "places_taken"]
 
 _LOGGER = logging.getLogger("cgexec")
 # A pool that refuses says so at once, and then no more often than this, in seconds.
 _QUIET_S = 60.0
+_WHAT_TO_DO = {
+    False: "Hand in less, make tasks shorter, or have more workers or replicas.",
+    True: "Lower the memory of a task, raise the limit, or have more replicas.",
+}
 
 
 class Saturation:
@@ -24,8 +30,8 @@ class Saturation:
         self._since: Counter[str] = Counter()
         self._next = 0.0
 
-    def refused(self, pool: str, state: Admission, reason: str, now: float) -> None:
-        """Take note of a refusal."""
+    def refused(self, pool: str, state: Admission, reason: str, memory: Reading | None, now: float) -> None:
+        """Take note of a refusal. *memory* at the last look at it, None without one."""
         self._since[reason] += 1
         if now < self._next:
             return
@@ -33,17 +39,22 @@ class Saturation:
         counts, self._since = self._since, Counter()
         reasons = ", ".join(f"{count} for {name}" for name, count in sorted(counts.items()))
         _LOGGER.warning(
-            "[pool-saturated] pool %r refuses tasks (%s since this was last said): %s. Hand in less, make tasks "
-            "shorter, or have more workers or replicas.",
-            pool, reasons, describe(state, now),
+            "[pool-saturated] pool %r refuses tasks (%s since this was last said): %s. %s",
+            pool, reasons, describe(state, memory, now), _WHAT_TO_DO[state.held_since is not None],
         )  # fmt: skip
 
 
-def describe(state: Admission, now: float) -> str:
-    """Return in words how busy a pool is, for how long, and with what."""
+def places_taken(waiting: int, places: float) -> str:
+    """Return in words how full a queue is. Tasks that only memory holds back take none of its places."""
+    more = f" and {waiting - places:g} more waiting" if waiting > places else ""
+    return f"{min(waiting, places):g} of {places:g} places taken{more}"
+
+
+def describe(state: Admission, memory: Reading | None, now: float) -> str:
+    """Return in words how busy a pool is, for how long, and with what. *memory* at the last look, None without one."""
     numbers, longest = look(state, now)
     parts = [
-        f"{numbers['waiting']} of {numbers['queue_size']:g} places taken",
+        places_taken(numbers["waiting"], numbers["queue_size"]),
         f"{numbers['running']} of {numbers['limit']} workers busy",
     ]
     if numbers["oldest_waiting"] is not None:
@@ -52,4 +63,6 @@ def describe(state: Admission, now: float) -> str:
         parts.append(f"{function_name(longest)} has been running for {numbers['longest_running']:.3g} s")
     if numbers["held_for"] is not None:
         parts.append(f"memory has held tasks back for {numbers['held_for']:.3g} s")
+    if memory is not None:
+        parts.append(f"{format_bytes(memory.used)} of {format_bytes(memory.limit)} of memory in use")
     return ", ".join(parts)

@@ -89,6 +89,11 @@ class Watch:
         self._crews.add(crew)
         self.look()
 
+    @property
+    def reading(self) -> Reading | None:
+        """Memory at the last look, None where no limit was found."""
+        return self.planner.reading
+
     def price(self, task: Task) -> float:
         """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
         given = _given(task)
@@ -167,7 +172,7 @@ class Watch:
         if reading is None:
             fuse().restore()
             calls = self._fund(self._narrow([(pool, Funds(bounded=False, budget=inf)) for pool in pools]), begin)
-            self._look_again(pools, begin, _UNLIMITED_S, _SHARE, self.crowd.limited)
+            self._look_again(pools, begin, _UNLIMITED_S, _SHARE, self.crowd.limited or flight().records)
             return calls
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
