@@ -1,8 +1,12 @@
-"""Every code block of README*.md and docs/ is run: Python is executed, consoles are compared with what they show."""
+"""
+The code blocks of README*.md and docs/ are tried: Python is executed, consoles are compared with what they show, in
+shells the options of our own command are parsed, YAML is loaded. The README's two marked commands are run by .ci/run.
+"""
 
 import contextlib
 import doctest
 import io
+import re
 import shlex
 import unittest
 from collections.abc import Iterator
@@ -12,10 +16,11 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
-from cgexec._cli import main
+from cgexec._cli.main import command_line, main
 
 _NEEDS_EXTRA = 'pip install "cgexec['
 _COMMAND = "$ python -m cgexec"
+_OURS = re.compile(r"python -m cgexec\b(?P<options>[^|&;)#\n]*)")
 _CHECK = doctest.OutputChecker()
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -45,6 +50,32 @@ class ConsoleBlockParser(CodeBlockParser):
         return run_console(example)
 
 
+class ShellBlockParser(CodeBlockParser):
+    """Blocks in the language ``sh``: what a shell would be told; options that we do not have end the test."""
+
+    language = "sh"
+
+    def evaluate(self, example: Example) -> str | None:
+        """Parse the options of our command, wherever it stands in a line."""
+        for found in _OURS.finditer(str(example.parsed)):
+            command_line(shlex.split(found["options"]))
+        return None
+
+
+class YamlBlockParser(CodeBlockParser):
+    """Blocks in the language ``yaml``."""
+
+    language = "yaml"
+
+    def evaluate(self, example: Example) -> str | None:
+        """Load the block."""
+        try:
+            import yaml
+        except ImportError as error:
+            raise unittest.SkipTest('needs pip install "cgexec[k8s]"') from error
+        return None if yaml.safe_load(str(example.parsed)) else "there is nothing in it"
+
+
 class PythonBlockParser(CodeBlockParser):
     """Blocks in the language ``python``. One that needs a package which is not installed is skipped, and says so."""
 
@@ -62,7 +93,7 @@ class PythonBlockParser(CodeBlockParser):
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonBlockParser(), ConsoleBlockParser(), SkipParser()],
+    parsers=[PythonBlockParser(), ConsoleBlockParser(), ShellBlockParser(), YamlBlockParser(), SkipParser()],
     patterns=["README*.md", "docs/**/*.md", "docs/*.md"],
 ).pytest()
 

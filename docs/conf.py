@@ -31,6 +31,8 @@ exclude_patterns = [".*", "build", "dist"]
 
 html_theme = "furo"
 html_title = "cgexec"
+html_favicon = "images/icon.svg"
+pygments_style = "friendly"  # in a diff what is removed is red and what is added is green, in light as in dark
 html_copy_source = False
 html_extra_path = ["_site"]  # index.html, which leads to the root document
 templates_path: list[str] = []

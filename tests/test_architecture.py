@@ -89,7 +89,7 @@ INSIDE = {
     "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "formats", "threads", "compare", "processes", "manifest", "watch", "profile", "demo"},
+        {"stated", "fold", "formats", "threads", "compare", "processes", "manifest", "watch", "profile", "demo"},
         {"report"},
         {"main"},
         {"__init__"},

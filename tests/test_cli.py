@@ -11,6 +11,7 @@ import pytest
 
 import cgexec
 from cgexec._cli import main
+from cgexec._cli.fold import fold
 from support.trees import build
 
 POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
@@ -322,3 +323,37 @@ def test_a_cgroup_name_that_no_encoding_has_is_printed_escaped(tmp_path):
     result = python("--root", str(tmp_path), env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"})
     assert (result.returncode, result.stderr) == (0, "")
     assert "box-\\udcff/memory.max" in result.stdout
+
+
+def test_long_lines_are_folded_under_their_text():
+    line = "  memory          81906   23.5 GiB less reserve 3.5 GiB less 13.0 MiB held now = 20.0 GiB"
+    note = "  - the memory limit is 4 times the request: above 1 GiB the node has promised nothing"
+    assert fold(f"short\n{line}\n{note}", 60).split("\n") == [
+        "short",
+        "  memory          81906   23.5 GiB less reserve 3.5 GiB less",
+        "                          13.0 MiB held now = 20.0 GiB",
+        "  - the memory limit is 4 times the request: above 1 GiB the",
+        "    node has promised nothing",
+    ]
+    assert fold("/a/path/of/one/word/that/is/longer/than/the/line", 20) == (
+        "/a/path/of/one/word/that/is/longer/than/the/line"
+    )
+
+
+def test_a_terminal_of_80_columns_gets_no_longer_line():
+    pty = pytest.importorskip("pty", reason="needs a terminal")
+    leader, follower = pty.openpty()
+    with open(leader, "rb", closefd=True, buffering=0) as terminal:
+        done = subprocess.run(
+            [sys.executable, "-m", "cgexec", "--as", "cpu=2,memory=4Gi,memory-request=1Gi"],
+            stdout=follower, timeout=60, env={**os.environ, "COLUMNS": "80", "TERM": "dumb"},
+        )  # fmt: skip
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody has open
+            while part := terminal.read(65536):
+                shown += part
+    assert done.returncode == 0
+    lines = shown.decode().split("\r\n")
+    assert max(len(line) for line in lines) <= 80
+    assert len([line for line in lines if "less" in line]) >= 1

@@ -9,11 +9,13 @@ import argparse
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
 from cgexec import __version__
 from cgexec._cli import compare, demo, formats, manifest, profile, threads, watch
+from cgexec._cli.fold import fold
 from cgexec._cli.report import Report, render, take_report
 from cgexec._cli.stated import KEYS, stated
 from cgexec._extras import MissingExtra
@@ -27,6 +29,7 @@ from cgexec._usage import usage as read_usage
 
 __all__ = ["main"]
 
+_NAME = "cgexec-py"
 _COMMANDS = ("report", "recommend", "env", "manifest", "watch", "profile", "demo")
 # What libcgroup's cgexec takes before the command that it runs.
 _LIBCGROUP = ("-g", "--sticky", "-b")
@@ -46,20 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and (words[0] in _LIBCGROUP or words[0].startswith("-g")):
         sys.stderr.write(_WRONG_PROGRAM.format(option=words[0][:2], line=" ".join(words)))
         return 2
-    parser = _parser()
-    arguments = parser.parse_args(_with_command(words))
+    arguments = command_line(words)
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
     except (ValueError, MissingExtra) as error:
         line = "\\n".join(str(error).splitlines())  # one line, whatever was said to us, or raised by who is profiled
-        sys.stderr.write(f"{parser.prog}: error: {line}\n")
+        sys.stderr.write(f"{_NAME}: error: {line}\n")
         return 2
     except BrokenPipeError:
         # The reader left ("| head"). Whatever Python flushes at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
+
+
+def command_line(words: list[str]) -> argparse.Namespace:
+    """Return what *words* ask for; exits with status 2 and a message where they are wrong."""
+    return _parser().parse_args(_with_command(words))
 
 
 def _with_command(words: list[str]) -> list[str]:
@@ -71,7 +78,7 @@ def _with_command(words: list[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cgexec-py",
+        prog=_NAME,
         description="What this container really allows, and how many workers that makes.",
         epilog="Without a command: report. Not libcgroup's cgexec, which runs a command in a cgroup.",
     )
@@ -190,7 +197,7 @@ def _run_report(arguments: argparse.Namespace) -> int:
     report = take_report(_recommended(arguments, limits, usage), root)
     if arguments.compare is not None:
         return _run_compare(arguments, report)
-    print(json.dumps(report.as_dict(), indent=2) if arguments.json else render(report, bold=_may_be_bold()))
+    print(json.dumps(report.as_dict(), indent=2) if arguments.json else _fitted(render(report, bold=_may_be_bold())))
     return 0 if report.recommendation.fits else 1
 
 
@@ -205,7 +212,9 @@ def _run_compare(arguments: argparse.Namespace, report: Report) -> int:
 
 def _run_recommend(arguments: argparse.Namespace) -> int:
     recommendation = _recommended(arguments, *_seen(arguments))
-    print(formats.render(recommendation, "json" if arguments.json else arguments.format))
+    form = "json" if arguments.json else arguments.format
+    shown = formats.render(recommendation, form)
+    print(_fitted(shown) if form == "text" else shown)
     if not recommendation.fits and arguments.format != "text":
         sys.stderr.write("cgexec-py: warning: memory does not suffice for even one such task; see --format text\n")
     return 0 if recommendation.fits else 1
@@ -216,6 +225,11 @@ def _run_env(arguments: argparse.Namespace) -> int:
     variables = threads.variables(limits, arguments.processes, arguments.callers, os.environ)
     print(threads.render(variables, "json" if arguments.json else arguments.format))
     return 0
+
+
+def _fitted(text: str) -> str:
+    """Return the text as wide as the terminal, as it is where there is none."""
+    return fold(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text
 
 
 def _may_be_bold() -> bool:
