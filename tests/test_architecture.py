@@ -69,6 +69,7 @@ INSIDE = {
         {"hands"},
         {"crew", "inner", "adapting"},
         {"relay"},
+        {"shares"},
         {"watch"},
         {"saturation"},
         {"door", "draining", "stock_names"},

@@ -22,6 +22,7 @@ from cgexec._pool import awaiting, mapping
 from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.front import Pool
+from cgexec._pool.here import here
 from cgexec._pool.look import Stats
 from cgexec._pool.stock_names import StockNames
 from cgexec._pool.task import Extra, Task
@@ -195,6 +196,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         task.since = monotonic()
         if kwargs:
             task.kwargs = kwargs
+        if state.bounded and here.worker is not None:
+            task.nested = state.nesting = True
         try:
             answer = state.offer(task)
             if answer is None:

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple, get_args
 from cgexec._environ import parse_processes, parse_reserve, told_processes, told_reserve
 from cgexec._quantity import parse_bytes, parse_exact
 
-__all__ = ["Basis", "Kind", "Workload", "parse_memory", "workload"]
+__all__ = ["LEAST_PER_TASK", "Basis", "Kind", "Workload", "parse_memory", "workload"]
 
 Kind = Literal["thread", "process"]
 Basis = Literal["limit", "now", "request"]
 
 # A smaller estimate is a missing suffix: memory_per_task=200 for "200Mi".
-_LEAST_PER_TASK = 1024
+LEAST_PER_TASK = 1024
 # The share of the limit that is left for what no estimate covers (other threads, caches, fragmentation, a burst), and
 # its least in bytes. Chosen by hand: Erigon measured 20 % as best, automemlimit takes 10 %, Temporal advises 20 %.
 RESERVE_SHARE = Fraction(15, 100)
@@ -92,7 +92,7 @@ def parse_memory(name: str, value: str | float) -> int:
     Raises:
         ValueError: it is no quantity, or so little that its suffix must be missing.
     """
-    return parse_bytes(value, name=name, least=_LEAST_PER_TASK)
+    return parse_bytes(value, name=name, least=LEAST_PER_TASK)
 
 
 def _io_ratio(io_ratio: float | None, cpu_per_task: float | None) -> Fraction | None:

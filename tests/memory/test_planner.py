@@ -154,7 +154,87 @@ def test_a_given_estimate_counts_until_it_proves_too_small():
     assert box.starts(box.look(FLOOR), given=50 * MIB) == 4
     box.start(2, given=50 * MIB)
     box.look(FLOOR + 160 * MIB)
-    assert box.planner.price(None, 50 * MIB) > 60 * MIB
+    assert box.planner.price(box.function, 50 * MIB) > 60 * MIB
+    assert box.planner.price(box.planner.footprints.get("other", "other"), 50 * MIB) == 50 * MIB
+
+
+def test_what_grows_beside_a_small_estimate_is_blamed_on_it_step_by_step_and_not_for_good():
+    box = Container(1024 * MIB)
+    box.start(1, given=MIB)
+    box.look(FLOOR)
+    for _ in range(5):
+        box.look(FLOOR + 300 * MIB)  # a cache of somebody else's, 250 times the estimate
+    assert box.planner.price(box.function, MIB) == 8 * MIB
+    box.look(FLOOR + 300 * MIB, ended=box.end(1))
+    box.look(FLOOR + 300 * MIB)  # quiet for the second time: that is the floor now
+    for _ in range(4):
+        box.start(30, given=MIB)
+        box.look(FLOOR + 300 * MIB)
+        box.end(30)
+        box.look(FLOOR + 300 * MIB, ended=30)
+    assert box.planner.price(box.function, MIB) == MIB
+
+
+def test_an_estimate_that_is_far_too_small_is_made_up_for_in_a_few_generations():
+    box = Container(4096 * MIB)
+    for _ in range(3):
+        box.start(4, given=MIB)
+        box.look(FLOOR)
+        box.look(FLOOR + 4 * 48 * MIB)
+        box.end(4)
+        box.look(FLOOR, ended=4)
+    assert box.planner.price(box.function, MIB) == pytest.approx(40 * MIB)
+
+
+def test_large_calls_are_asked_about_also_while_none_of_them_runs():
+    box = Container(2048 * MIB)
+    for _ in range(10):
+        box.generation(150 * MIB, 1)
+    for _ in range(60):
+        outlook = box.look(FLOOR, ended=10, lately=[box.planner.footprints.get("small", "small")])
+    assert outlook.available > 1700 * MIB
+    assert not outlook.roomy, "thirty-two of the large ones may come before the next look"
+
+
+def test_an_estimate_of_a_pool_is_asked_about_before_one_of_its_calls_has_run():
+    box = Container(4096 * MIB)
+    margin = margin_of(box.limit, None)
+
+    def roomy(given):
+        return box.planner.look(reading(FLOOR, box.limit), [], 0, [], 8, margin, box.now, given=given).roomy
+
+    assert roomy(200 * MIB)
+    assert not roomy(500 * MIB)
+
+
+def test_an_expensive_first_call_is_forgotten():
+    box = Container()
+    cache = 120 * MIB
+    box.start(1)
+    box.look(FLOOR)
+    box.look(FLOOR + cache)
+    box.end(1)
+    box.look(FLOOR + cache, ended=1)
+    assert box.planner.price(box.function, None) > 100 * MIB
+    box.look(FLOOR + cache)
+    for _ in range(60):
+        box.start(2)
+        box.look(FLOOR + cache)
+        box.end(2)
+        box.look(FLOOR + cache, ended=2)
+    assert box.planner.price(box.function, None) < MIB
+
+
+def test_what_ended_calls_have_not_given_back_yet_is_no_floor():
+    box = Container()
+    box.generation(20 * MIB, 4)
+    box.start(4)
+    box.look(FLOOR + 80 * MIB)
+    box.look(FLOOR + 80 * MIB, ended=box.end(4))  # still charged
+    box.look(FLOOR)
+    box.start(4)
+    box.look(FLOOR + 80 * MIB)
+    assert box.function.share == 20 * MIB
 
 
 def test_the_gate_closes_at_the_margin_and_opens_some_way_below():

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cgexec._workload import LEAST_PER_TASK
+
 __all__ = ["FunctionProfile", "Look", "Profile", "Profiler", "of_totals"]
 
 # Functions remembered, as in `_memory.footprints`.
@@ -66,8 +68,14 @@ class Profile:
         return None if self.io_ratio is None else 1 - self.io_ratio
 
     def as_kwargs(self) -> dict[str, Any]:
-        """Return what is known as arguments for `cgexec.recommend` or another pool."""
-        known = {"io_ratio": self.io_ratio, "memory_per_task": self.memory_per_task, "releases_gil": self.releases_gil}
+        """
+        Return what is known as arguments for `cgexec.recommend` or another pool. Memory that is less than they take
+        for an estimate is left out.
+        """
+        memory = self.memory_per_task
+        if memory is not None and memory < LEAST_PER_TASK:
+            memory = None
+        known = {"io_ratio": self.io_ratio, "memory_per_task": memory, "releases_gil": self.releases_gil}
         return {name: value for name, value in known.items() if value is not None}
 
 

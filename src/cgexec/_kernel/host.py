@@ -17,7 +17,7 @@ from cgexec._kernel.files import Files
 if TYPE_CHECKING:
     from cgexec._kernel.windows import JobLimits
 
-__all__ = ["Host", "HostUse", "is_linux", "read_host", "read_host_use"]
+__all__ = ["Host", "HostUse", "allocations_are_limited", "is_linux", "read_host", "read_host_use"]
 
 _MEMINFO = "/proc/meminfo"
 _STATUS = "/proc/self/status"
@@ -149,6 +149,16 @@ def _address_space_limit() -> int | None:
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def allocations_are_limited() -> bool:
+    """Return whether the process has a limit (getrlimit(2)) of its own at which allocations fail."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    names = (name for name in ("RLIMIT_AS", "RLIMIT_DATA") if hasattr(resource, name))
+    return any(resource.getrlimit(getattr(resource, name))[0] != resource.RLIM_INFINITY for name in names)
 
 
 def _realtime_policy() -> str | None:

@@ -1,5 +1,6 @@
 """The same files with their descriptors kept open: for a look that is taken again and again."""
 
+import errno
 import os
 
 from cgexec._kernel.files import Files
@@ -11,6 +12,8 @@ _CHUNK = 1 << 14
 _LARGEST = 1 << 24
 # More than the levels of any container have, less than a process would miss.
 _MOST = 64
+# The process has nothing left to look with, which says nothing about the file.
+_STARVED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class KeptFiles(Files):
@@ -20,11 +23,15 @@ class KeptFiles(Files):
     Opening is most of what a look costs, and with a kept descriptor it needs none when the process has no more to give
     (EMFILE). A file that is gone (its cgroup was removed) is opened again, and is absent if that fails. After a fork
     the descriptors of ``/proc/self`` are still the parent's: `close` them.
+
+    *starved*: a file could not be opened because the process has no more descriptors, or no memory.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.starved = False
         self._kept: dict[str, int] = {}
+        self._identity: dict[str, tuple[int, int]] = {}  # device and inode
 
     def text(self, path: str) -> str | None:
         """Return the content of *path*, None if it is absent or cannot be read."""
@@ -34,15 +41,18 @@ class KeptFiles(Files):
                 return self._content(fd)
             except OSError:  # the cgroup is gone, or somebody closed what is not theirs
                 self.forget(path)
+                self.check()  # else the next number opened may stand for another path, too
         try:
             fd = os.open(path, _FLAGS)
         except (OSError, ValueError) as error:
+            self.starved = self.starved or (isinstance(error, OSError) and error.errno in _STARVED)
             self._note_refusal(path, error)
             return None
         if len(self._kept) >= _MOST:
             self.close()
         self._kept[path] = fd
         try:
+            self._identity[path] = _identity_of(fd)
             return self._content(fd)
         except OSError as error:
             self.forget(path)
@@ -58,15 +68,31 @@ class KeptFiles(Files):
         return os.fsdecode(content)
 
     def forget(self, path: str) -> None:
-        """Close the descriptor of *path*, if there is one."""
-        fd = self._kept.pop(path, None)
+        """Close the descriptor of *path*, if there is one and it is still ours."""
+        fd, identity = self._kept.pop(path, None), self._identity.pop(path, None)
         if fd is not None:
             try:
-                os.close(fd)
+                if identity is None or _identity_of(fd) == identity:
+                    os.close(fd)
             except OSError:
                 return
+
+    def check(self) -> None:
+        """Forget descriptors that somebody has closed, and that may be another file's by now."""
+        for path, fd in list(self._kept.items()):
+            try:
+                ours = _identity_of(fd) == self._identity[path]
+            except OSError:
+                ours = False
+            if not ours:
+                del self._kept[path], self._identity[path]
 
     def close(self) -> None:
         """Close the descriptors; the next look opens them again."""
         for path in list(self._kept):
             self.forget(path)
+
+
+def _identity_of(fd: int) -> tuple[int, int]:
+    seen = os.fstat(fd)
+    return seen.st_dev, seen.st_ino

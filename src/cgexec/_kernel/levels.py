@@ -90,15 +90,26 @@ class MemoryUse(NamedTuple):
         The two file LRU lists hold no shmem and no tmpfs (those are on the anon lists); pages that are dirty or being
         written are not free until the disk has them. cgroup-v2.rst, "memory.stat".
         """
-        stat = self.stat
-        cache = stat.get("inactive_file", 0) + stat.get("active_file", 0)
-        cache -= stat.get("dirty", 0) + stat.get("writeback", 0)
-        return min(max(0, cache) + stat.get("slab_reclaimable", 0), self.current)
+        unwritten = self.stat.get("dirty", 0) + self.stat.get("writeback", 0)
+        return min(max(0, self._cache - unwritten) + self.stat.get("slab_reclaimable", 0), self.current)
+
+    @property
+    def _cache(self) -> int:
+        return self.stat.get("inactive_file", 0) + self.stat.get("active_file", 0)
 
     @property
     def unreclaimable(self) -> int:
         """What reclaim cannot give back: everything charged that is not known to be reclaimable."""
         return self.current - self.reclaimable
+
+    @property
+    def held(self) -> int:
+        """
+        What no waiting gives back: as `unreclaimable`, but for file pages that are written first.
+
+        An allocation at the limit waits for them (cgroup-v2.rst, "Writeback"), so nobody is killed for them.
+        """
+        return self.current - min(self._cache + self.stat.get("slab_reclaimable", 0), self.current)
 
     @property
     def working_set(self) -> int:

@@ -114,7 +114,9 @@ class Footprints:
             each.see(part)
 
     def add(self, excess: float, counts: Mapping[Footprint, int]) -> None:
-        """Take in that so many calls hold so much more than they were known to."""
+        """Take in that so many calls hold so much more than they were known to; nothing more is no news of them."""
+        if excess <= 0:
+            return
         for each, part in self._parts(excess, counts):
             each.see(each.share + part)
 

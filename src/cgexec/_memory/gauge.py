@@ -43,10 +43,10 @@ class Reading(NamedTuple):
     """
     Memory at one instant, in bytes, of the level with the least room.
 
-    *used* is what reclaim cannot give back; *limit* the least of ``memory.max`` and ``memory.high`` there, or what
-    CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as far as can be seen. *before*
-    is the process's own private memory just before *used* was read, as ``own.private`` is just after; None if not
-    asked for.
+    *used* is what reclaim cannot give back, waiting for the disk if need be; *limit* the least of ``memory.max`` and
+    ``memory.high`` there, or what CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as
+    far as can be seen. *before* is the process's own private memory just before *used* was read, as ``own.private`` is
+    just after; None if not asked for.
     """
 
     used: int
@@ -74,6 +74,7 @@ class Gauge:
 
     def __init__(self) -> None:
         self.files = KeptFiles()
+        self.blind = False  # what is limited cannot be read, which is not to say that nothing is
         self.with_children = False  # the work is done by child processes, so what they hold is our own
         self._due = self._close_due = 0.0
         self._chain: Chain | None = None
@@ -85,16 +86,22 @@ class Gauge:
 
     def read(self, now: float, *, closely: bool = False) -> Reading | None:
         """
-        Return memory as it is now, None where no limit is set or nothing can be read. *closely*: see `Reading.before`,
-        and limits that were changed are seen sooner.
+        Return memory as it is now, None where no limit is set; also where it cannot be read, and then *blind* is set.
+        *closely*: see `Reading.before`, and limits that were changed are seen sooner.
         """
         if now >= self._due:
-            self._refresh()
-            self._due = now + _REFRESH_S
-            self._close_due = now + _CLOSE_S
+            self._refresh(now)
         elif closely and now >= self._close_due:
             self._reread()
             self._close_due = now + _CLOSE_S
+        found = self._read(closely)
+        if found is None and self._levels:  # the cgroup may be another by now
+            self._refresh(now)
+            found = self._read(closely)
+            self.blind = found is None and bool(self._levels)
+        return found
+
+    def _read(self, closely: bool) -> Reading | None:
         chain = self._chain
         if not self._levels or chain is None:
             return None
@@ -107,9 +114,8 @@ class Gauge:
             if used is None:
                 use = levels.read_memory_use(self.files, chain.version, place)
                 if use is None:
-                    self._due = 0.0  # the cgroup may be another by now
                     continue
-                used = seen[place] = use.unreclaimable
+                used = seen[place] = use.held
             if tightest is None or level.limit - used < tightest[0]:
                 tightest = (level.limit - used, used, level)
         if tightest is None:
@@ -153,14 +159,22 @@ class Gauge:
         self.files.close()
         self._due = 0.0
 
-    def _refresh(self) -> None:
+    def _refresh(self, now: float) -> None:
+        """Look anew where the limits stand. What cannot be looked up stays as it was."""
         files = self.files
         files.notes.clear()
-        self._levels = []
-        self._chain = chain = locate_own(files).chains.get("memory")
+        files.check()
+        files.starved = False
+        self._due, self._close_due = now + _REFRESH_S, now + _CLOSE_S
+        chain = locate_own(files).chains.get("memory")
+        if files.starved:
+            self.blind = not self._levels
+            self._due = now
+            return
+        self.blind = False
+        self._chain, self._levels, self._unseen = chain, [], []
         if chain is None:
             return
-        self._unseen = []
         hidden = levels.read_hidden_limit(files, chain)
         if hidden is not None:
             self._unseen.append(_Level(hidden.value, None, printable(hidden.file)))

@@ -6,7 +6,7 @@ for a task unlike those seen so far, which shrinks as more are seen (the rule of
 trials comes next with a probability of about 1/n); and a margin that nothing is planned into.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import exp2, inf
 from typing import Generic, NamedTuple, TypeVar
@@ -17,6 +17,7 @@ from cgexec._memory.gauge import Reading
 __all__ = ["Outlook", "Planner", "Running", "margin_of"]
 
 K = TypeVar("K")
+V = TypeVar("V", int, float)
 
 # What nothing is planned into, unless `reserve` says otherwise: a share of the limit and its least in bytes.
 MARGIN = 0.1
@@ -77,19 +78,19 @@ def margin_of(limit: int, reserve: Fraction | int | None) -> int:
     return int(limit * reserve) if isinstance(reserve, Fraction) else reserve
 
 
-class _Most(Generic[K]):
-    """The most of each (calls of a function that ran at once) during the last so many calls and as many before."""
+class _Most(Generic[K, V]):
+    """The most of each (say, calls of a function that ran at once) during the last so many calls and as many before."""
 
     def __init__(self) -> None:
-        self._now: dict[K, int] = {}
-        self._before: dict[K, int] = {}
+        self._now: dict[K, V] = {}
+        self._before: dict[K, V] = {}
         self._ended = 0
 
-    def see(self, counts: dict[K, int]) -> None:
+    def see(self, counts: Mapping[K, V]) -> None:
         for each, count in counts.items():
-            self._now[each] = max(count, self._now.get(each, 0))
+            self._now[each] = max(count, self._now.get(each, count))
 
-    def ended(self, count: int, counts: dict[K, int], window: int) -> bool:
+    def ended(self, count: int, counts: Mapping[K, V], window: int) -> bool:
         """Count calls that ended; True if the older half is forgotten now."""
         self._ended += count
         if self._ended < window:
@@ -97,11 +98,11 @@ class _Most(Generic[K]):
         self._ended, self._before, self._now = 0, self._now, dict(counts)
         return True
 
-    def most(self) -> dict[K, int]:
+    def most(self) -> dict[K, V]:
         if not self._before:
             return self._now
         both = {**self._before, **self._now}
-        return {each: max(self._now.get(each, 0), self._before.get(each, 0)) for each in both}
+        return {each: max(found, self._before.get(each, found)) for each, found in both.items()}
 
 
 class Planner:
@@ -110,19 +111,21 @@ class Planner:
     def __init__(self) -> None:
         self.footprints = Footprints()
         self.closed = False
-        self.correction = 1.0  # by how much given estimates were too small
         self.reading: Reading | None = None
         self.margin = LEAST_MARGIN
         self._floor = inf
         self._source = ""
         self._most_resident = 0
+        self._quiet = False  # nothing ran at the last look
         self._started: dict[int, _Started] = {}
         self._used = inf
         self._looks = 0
         self._high = 0.0  # the most above the floor of late
-        self._recent: _Most[Footprint] = _Most()
-        self._of_late: _Most[Footprint] = _Most()
-        self._promised: _Most[str] = _Most()  # bytes, by given estimates
+        self._recent: _Most[Footprint, int] = _Most()
+        self._of_late: _Most[Footprint, int] = _Most()
+        self._promised: _Most[str, int] = _Most()  # bytes, by given estimates
+        self._over: _Most[Footprint, float] = _Most()  # by how much these were too small
+        self._over_due = 0  # calls that have to end before that may grow again
         self._wanted, self._available = 0, 0.0  # at the last look
         self._bold = False
         self._calm = 0.0
@@ -139,10 +142,18 @@ class Planner:
         """What a task is taken to need with nothing known."""
         return max(1.0, min(ASSUMED, (self.plan - min(self._floor, self.plan)) / 3))
 
+    @property
+    def correction(self) -> float:
+        """By how much given estimates were too small of late, at the worst."""
+        return max([1.0, *self._over.most().values()])
+
+    def _too_small(self, footprint: Footprint | None) -> float:
+        return 1.0 if footprint is None else max(1.0, self._over.most().get(footprint, 1.0))
+
     def price(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a task is counted with when it starts."""
         if given is not None:
-            return given * self.correction
+            return given * self._too_small(footprint)
         if footprint is None or not footprint.samples:
             return self.assumed
         price = footprint.share + self._unlike(footprint)
@@ -158,6 +169,7 @@ class Planner:
         margin: int,
         now: float,
         *,
+        given: int = 0,
         bold: bool = False,
     ) -> Outlook:
         """
@@ -171,6 +183,7 @@ class Planner:
             wanted: the most tasks that could be running, were memory no concern.
             margin: see `margin_of`.
             now: a monotonic time in seconds.
+            given: the greatest estimate that a pool has for its calls, in bytes.
             bold: a surprise would kill nobody, so nothing is kept free for one.
         """
         self._bold = bold
@@ -186,7 +199,7 @@ class Planner:
         processes = max(1, reading.processes)
         slack = (self.plan - reading.used) / processes
         available = slack - unseen - surprise
-        dearest = max([self.assumed, *(each.footprint.share * _SURPRISE for each in running)])
+        dearest = max(self._dearest(running), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available = wanted, available
         surplus = used - self._floor - whole
@@ -218,7 +231,9 @@ class Planner:
         self._started = {
             each.ident: self._started.get(each.ident) or _Started(before, self._calm, self._looks) for each in running
         }
-        self._floor = used if not running else min(self._floor, used)
+        # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
+        self._floor = used if self._quiet and not running else min(self._floor, used)
+        self._quiet = not running
 
     def _learn(
         self, reading: Reading, used: float, running: Sequence[Running], ended: int, lately: Sequence[Footprint]
@@ -245,7 +260,7 @@ class Planner:
         self._recent.see(counts)
         self._of_late.see(counts)
         if any(each.given is not None for each in running):
-            excess = max(0.0, excess - sum(each.given or 0 for each in running) * self.correction)
+            excess = max(0.0, excess - sum((each.given or 0) * self._too_small(each.footprint) for each in running))
         known = sum(each.share * count for each, count in self._recent.most().items())
         self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
         self.footprints.see(excess, self._of_late.most())
@@ -273,9 +288,14 @@ class Planner:
         promised = {"": sum(each.given for each in running if each.given is not None)}
         self._promised.see(promised)
         most = self._promised.most().get("", 0)
-        if most and all(each.given is not None for each in running):
-            self.correction = max(self.correction * 0.999, 1.0, excess / most / _TOLERANCE)
+        over = excess / most / _TOLERANCE if most else 0.0
+        self._over_due -= ended
+        if over > 1 and self._over_due <= 0 and all(each.given is not None for each in running):
+            # Step by step: what grew may be something else in the process, which no task is to blame for.
+            self._over_due = len(running)
+            self._over.see({each.footprint: min(over, _SURPRISE * self._too_small(each.footprint)) for each in running})
         self._promised.ended(ended, promised, _LATE)
+        self._over.ended(ended, {}, _LATE)
 
     # -- what is decided --------------------------------------------------------------------------------------------
 
@@ -288,7 +308,7 @@ class Planner:
     def _promise(self, each: Running) -> float:
         """Return what a running task may come to hold."""
         if each.given is not None:
-            return each.given * self.correction
+            return each.given * self._too_small(each.footprint)
         if each.footprint.samples:
             return each.footprint.share
         age = self._calm - self._started[each.ident].calm
@@ -311,6 +331,11 @@ class Planner:
             promised += promises[each.ident]
             worst = max(worst, promised - max(0.0, used - self._started[each.ident].used))
         return worst
+
+    def _dearest(self, running: Sequence[Running]) -> float:
+        """Return the most that whatever comes next may be counted with: also one of those that do not run now."""
+        known = max((each.share + self._unlike(each) for each in self.footprints if each.samples), default=0.0)
+        return max([self.assumed, known, *(each.footprint.share * _SURPRISE for each in running)])
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""

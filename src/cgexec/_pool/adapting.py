@@ -247,7 +247,7 @@ def _pulse(state: Admission) -> _Pulse:
         waiting=state.waiting(),
         ended=tally.completed + tally.failed + tally.cancelled,
         task_seconds=tally.task_seconds,
-        held=state.held,
+        held=state.held or state.held_since is not None,
         shut=state.shut,
         staff=len(state.staff),
         busy=list(islice(busy, _LOOKS)),

@@ -191,7 +191,7 @@ class Admission(Books):
             self.bounded, self.budget = True, -inf
         if outcome == AGAIN and worker.task is not None:
             if self.running == 1:  # it was alone already
-                worker.task.tries = ALONE
+                worker.task.tries = max(worker.task.tries, ALONE)
             worker.task.place = WAITING
             self.queue.appendleft(worker.task)
 
@@ -201,13 +201,14 @@ class Admission(Books):
         if self.running >= self.most or (task.tries >= ALONE and self.running):
             return False
         if price <= self.budget:
-            self.held_since = None
+            pass
         elif self.spare:  # what else waits is held on
             self.spare = False
         elif self.observe:
             self.tally.would_hold += 1
         else:
             return False
+        self.held_since = None
         self.budget -= price
         self.spent += price
         self.held = False

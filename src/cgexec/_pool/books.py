@@ -33,8 +33,8 @@ class Books(Guarded):
     __slots__ = (
         "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "ending",
         "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "limit", "line", "most", "needs",
-        "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared", "shut",
-        "spare", "spent", "staff", "tally", "thread_cap", "ticking",
+        "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared",
+        "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -73,6 +73,8 @@ class Books(Guarded):
         self.held_since: float | None = None
         self.observe = False  # what would be held is only counted
         self.needs: int | None = None  # bytes that each task is said to need
+        self.nesting = False  # a worker, of this or another pool, has handed a task in
+        self.told = False  # single calls are said to need so much, and any may come before the next look
         self.price: Callable[[Task], float] = _nothing  # bytes that a task counts with; pure
         self.allowed = limit
         self.crowded = False  # more workers than allowed: the next that asks leaves

@@ -30,10 +30,13 @@ class Crowd:
         """Whether fewer may run than the pools would."""
         return self.aimd.limit < inf
 
-    def see(self, needs: dict[int, Need], ended: int, now: float) -> int:
-        """Take in what the pools (by any key) run and what has *ended*; return for how many runs memory ran out."""
+    def see(self, needs: dict[int, Need], ended: int, now: float, *, short: bool = True) -> int:
+        """
+        Take in what the pools (by any key) run and what has *ended*; return for how many runs memory ran out. Unless it
+        is *short*, a MemoryError is no more than that call's own: of an input too large, say.
+        """
         before, self._starved = self._starved, {pool: need.starved for pool, need in needs.items()}
-        failed = sum(max(0, count - before.get(pool, 0)) for pool, count in self._starved.items())
+        failed = sum(max(0, count - before.get(pool, 0)) for pool, count in self._starved.items()) if short else 0
         seconds, self._looked = min(max(0.0, now - self._looked), _MOST_S), now
         busy = sum(len(need.busy) for need in needs.values())
         if failed:

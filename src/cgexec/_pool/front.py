@@ -97,6 +97,11 @@ class Pool:
         if self.kept.copy_context and (extra is None or extra.context is None):
             extra = (extra or Extra())._replace(context=copy_context())
         task.extra = extra
+        if self.state.bounded and here.worker is not None:
+            task.nested = self.state.nesting = True
+        if extra is not None and extra.memory is not None and not self.state.told:
+            self.state.told = True
+            self.crew.watch.look()  # from here on each start is counted
         return task
 
     def submit(self, call: Call, extra: Extra | None = None) -> Future[Any]:
@@ -111,6 +116,7 @@ class Pool:
     def submitter(self, fn: Callable[..., Any], extra: Extra | None = None) -> Callable[..., Future[Any]]:
         """Return what hands calls of *fn* in for `map`: no policy applies, each waits for a place where it may."""
         state, door, new, plain = self.state, self.door, self.new, extra is None and not self.kept.copy_context
+        nested = here.worker is not None
 
         def submit(*args: Any) -> Future[Any]:
             if not plain:
@@ -121,6 +127,8 @@ class Pool:
             task.args = args
             task.home = state
             task.since = monotonic()
+            if nested:
+                task.nested = state.nesting = True
             try:
                 answer = state.offer(task)
                 error = None if answer is None else door.enter_any(answer, task)
@@ -268,6 +276,7 @@ class Pool:
             if not self.crew.is_worker():  # one of ours cannot wait: join() says so below
                 self._wait_until_quiet(None)
             self._join(None)
+            self.crew.watch.look()  # a fuse is not held for what has ended
 
     def _mending(self, act: Callable[[], T]) -> T:
         """Act; what an interruption (Ctrl-C, a callback's error, no memory) leaves undone is done before it goes on."""
@@ -306,6 +315,7 @@ class Pool:
         leftovers = self._mending(lambda: draining.collect(self.crew))
         if not leftovers:
             self._join(deadline)
+        self.crew.watch.look()
         return leftovers
 
     def _check_no_worker_drains(self) -> None:
@@ -325,6 +335,7 @@ class Pool:
         if not leftovers:
             await awaiting.threads_ended(self.crew.threads(leaving=True), deadline, loop)
             ticker.forget(self.crew)
+        self.crew.watch.look()
         return leftovers
 
     def stream(

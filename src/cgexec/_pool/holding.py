@@ -1,6 +1,7 @@
 """What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
 
 from collections.abc import Callable
+from itertools import islice
 from math import inf
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -10,7 +11,11 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Verdict, Worker
 from cgexec._pool.task import GONE, Task
 
-__all__ = ["Funds", "Need", "Price", "fund", "need"]
+__all__ = ["Funds", "Need", "Price", "bring_forward", "fund", "given_for", "need"]
+
+
+# So many tasks are looked through for one that is awaited: about a millisecond under the pool's lock.
+_FAR = 10_000
 
 
 class Need(NamedTuple):
@@ -25,6 +30,7 @@ class Need(NamedTuple):
     held_since: float | None
     spent: float  # see `Admission.spent`
     starved: int  # runs that memory ran out for
+    would_hold: int  # starts that were only observed
 
     @property
     def works(self) -> bool:
@@ -43,6 +49,14 @@ class Funds(NamedTuple):
     spare: bool = False
     shut: bool = False
     most: float = inf
+
+
+def given_for(task: Task) -> int | None:
+    """Return the bytes that the task is said to need, None if nobody said."""
+    extra = task.extra
+    if extra is not None and extra.memory is not None:
+        return extra.memory
+    return task.home.needs
 
 
 class Price:
@@ -90,10 +104,28 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
         ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
         return Need(
             busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since, state.spent,
-            tally.memory_errors,
+            tally.memory_errors, tally.would_hold,
         )  # fmt: skip
 
     return state.enter(part)
+
+
+def bring_forward(state: Admission) -> Task | None:
+    """
+    Put first in the queue what was submitted by a worker, of this pool or another, and is awaited: whoever waits for it
+    holds memory meanwhile, and will not end. Return it, None if there is no such task.
+    """
+
+    def part() -> Task | None:
+        first = islice(state.queue, _FAR)
+        task = next((one for one in first if one.nested and one.place != GONE and one.is_awaited()), None)
+        if task is not None and task is not state.queue[0]:
+            state.queue.remove(task)
+            state.queue.appendleft(task)
+        return task
+
+    found = state.enter(part)
+    return None if isinstance(found, Verdict) else found
 
 
 def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Worker | None, list[Chore]] | Verdict:
@@ -110,7 +142,8 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
             state.price.forget()
         missed = state.spent - seen.spent
         if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before
-            state.bounded, state.budget = funds.bounded, funds.budget - missed
+            state.bounded = funds.bounded or (state.told and funds.budget < inf)
+            state.budget = funds.budget - missed
             state.spare, state.most = funds.spare and not missed, funds.most
         chores: list[Chore] = []
         if funds.shut != state.shut:

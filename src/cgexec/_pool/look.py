@@ -11,8 +11,9 @@ from cgexec._pool.task import GONE, Task
 
 __all__ = ["Estimate", "Sight", "SizeChange", "Stats", "estimate", "look"]
 
-# Held back for so long, in seconds, a pool is not healthy.
-UNHEALTHY_S = 60.0
+# Held back for so long, in seconds, a pool is not healthy; with tasks running only after so many times what they
+# usually take, or so long where none has ended yet.
+UNHEALTHY_S, _UNHEALTHY_TIMES, _UNHEALTHY_UNKNOWN_S = 60.0, 2, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class Stats:
         throttled: the share of the quota's periods in which it ran out, at the last look; None without a quota too.
         held_for: how long what waits has been held back by memory; None if it is not.
         held_seconds: how long that was so, all together, as far as it was looked at.
-        healthy: False while tasks have been held back for more than a minute: something keeps the memory that they
-            need, and a restart may be the way out. For a readiness probe.
+        healthy: False once nothing could be started for memory for more than a minute, and for twice as long as tasks
+            usually take where some run (ten minutes where none has ended yet): something keeps the memory, and a
+            restart may be the way out. For a readiness probe.
         memory_used: of the container, what reclaim cannot give back, in bytes, at the last look; None before the first
             task, without a limit, and with ``memory_guard=False``.
         memory_limit: what it is held against: the tightest ``memory.max`` or ``memory.high``, or CGEXEC_MEMORY.
@@ -212,7 +214,7 @@ def _look(state: Admission, now: float) -> Sight:
         "cpu_seconds": tally.cpu_seconds + sum(worker.cpu_seconds for worker in state.staff),
         "held_for": None if state.held_since is None else now - state.held_since,
         "held_seconds": tally.held_seconds,
-        "healthy": state.held_since is None or now - state.held_since < UNHEALTHY_S,
+        "healthy": state.held_since is None or now - state.held_since < _patience(running, tally.mean_seconds()),
         "would_hold": tally.would_hold,
         "memory_errors": tally.memory_errors,
         "memory_retries": tally.memory_retries,
@@ -222,6 +224,13 @@ def _look(state: Admission, now: float) -> Sight:
         "closed": None if state.closed is None else state.closed.text,
     }
     return Sight(numbers, longest)
+
+
+def _patience(running: int, usual: float | None) -> float:
+    """Return how long, in seconds, a hold is no wonder."""
+    if not running:
+        return UNHEALTHY_S
+    return _UNHEALTHY_UNKNOWN_S if usual is None else max(UNHEALTHY_S, _UNHEALTHY_TIMES * usual)
 
 
 def _change(change: Change | None, now: float) -> SizeChange | None:

@@ -15,6 +15,8 @@ __all__ = ["Reports"]
 _LOGGER = logging.getLogger("cgexec")
 # A hold is worth a warning after so many seconds, and again each time it has doubled.
 _LONG_S = 10.0
+# So long after the last hold, in seconds, one that begins is another.
+_FORGET_S = 60.0
 
 
 class Reports:
@@ -25,6 +27,9 @@ class Reports:
         self._siblings = 1
         self._alone: set[str] = set()
         self._warned: dict[str, float] = {}
+        self._last_held: dict[str, float] = {}
+        self._would_hold: dict[str, int] = {}
+        self._blind = False
         self._forced: dict[str, float] = {}
         self._corrected = 1.0
         self._troubled = 0
@@ -74,11 +79,12 @@ class Reports:
             )  # fmt: skip
 
     def held(self, pools: list[tuple[str, Need]], planner: Planner, now: float) -> None:
-        """Warn of what is held back for long; say when given estimates are too small."""
+        """Warn of what is held back for long, of all *pools*; say when given estimates are too small."""
         reading = planner.reading
-        names = {name for name, need in pools if need.held_since is not None}
-        self._warned = {name: seconds for name, seconds in self._warned.items() if name in names}
-        self._forced = {name: seconds for name, seconds in self._forced.items() if name in names}
+        self._last_held.update({name: now for name, need in pools if need.held_since is not None})
+        self._last_held = {name: when for name, when in self._last_held.items() if now - when < _FORGET_S}
+        self._warned = {name: seconds for name, seconds in self._warned.items() if name in self._last_held}
+        self._forced = {name: seconds for name, seconds in self._forced.items() if name in self._last_held}
         for name, need in pools:
             seconds = 0.0 if need.held_since is None else now - need.held_since
             if reading is None or seconds < max(_LONG_S, 2 * self._warned.get(name, 0.0)):
@@ -97,6 +103,28 @@ class Reports:
                 "[memory-underestimated] tasks take %.1f times the memory they are said to need (memory_per_task=, "
                 "options(memory=)); that is what they count with from now on", planner.correction,
             )  # fmt: skip
+
+    def observed(self, pool: str, count: int) -> None:
+        """Say what would have been held back, at the first, second, fourth ... time."""
+        before, self._would_hold[pool] = self._would_hold.get(pool, 0), count
+        if before.bit_length() < count.bit_length():
+            _LOGGER.info(
+                "[memory-would-hold] pool %r: enforced, %d start(s) would have waited for memory so far "
+                "(CGEXEC_MODE=observe)", pool, count,
+            )  # fmt: skip
+
+    def blind(self, notes: list[str]) -> None:
+        """Say once that memory cannot be read, until it can."""
+        if notes and not self._blind:
+            self._blind = True
+            _LOGGER.warning(
+                "[memory-unreadable] neither the memory limit nor what is used can be read: tasks run one at a time "
+                "until they can (%s)", "; ".join(notes[:3]),
+            )  # fmt: skip
+
+    def sighted(self) -> None:
+        """Memory can be read."""
+        self._blind = False
 
     def starved(self, failed: int, running: int, limit: float, reading: Reading | None) -> None:
         """Say that memory ran out for tasks; not every time."""

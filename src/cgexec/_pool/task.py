@@ -94,6 +94,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     since: float  # monotonic time of the submit, in seconds
     overdue: bool = False  # was found to run longer than it should
     why: "Callable[[Task], BaseException] | None" = None  # what ends it, taken out before it ran; None: it is cancelled
+    nested: bool = False  # submitted by a worker, while memory bounded what starts: its parent may wait for it
     tries: int = 0  # runs that ended AGAIN
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
@@ -145,6 +146,10 @@ class Task(Future[Any]):  # the result is whatever the callable returns
             return STARVED
         self.tries += 1
         return AGAIN
+
+    def is_awaited(self) -> bool:
+        """Return whether a thread waits for the future, in ``result()`` or in `concurrent.futures.wait`."""
+        return bool(self._waiters or self._condition._waiters)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def outcome(self) -> int:
         """Return how the run ended, by what the future holds."""

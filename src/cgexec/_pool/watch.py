@@ -10,37 +10,32 @@ import threading
 from collections.abc import Iterable
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
+from cgexec._kernel.host import allocations_are_limited
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
-from cgexec._memory.planner import Outlook, Planner, Running, margin_of
+from cgexec._memory.planner import Planner, Running, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._pool import holding, ticker
 from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
 from cgexec._pool.hands import Hands
-from cgexec._pool.holding import Funds, Need, Price
+from cgexec._pool.holding import Funds, Need, Price, given_for
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.reports import Reports
+from cgexec._pool.shares import Claim, Shares
 from cgexec._pool.task import Task
 from cgexec._pool.weakly import Weakly
-from cgexec._settings import Care
 
 __all__ = ["Watch", "watch"]
 
-# With nothing running, one task starts after so many seconds in which memory did not suffice even for that.
-HOLD_LIMIT_S = 5.0
-# But where not even what is left below the limit suffices for it, the start would be the kill: only after so many.
-HOLD_LIMIT_FULL_S = 60.0
-# With nothing running for so long, what is refused or blocked is let in as far as there are places: it may be the
-# submitters who hold the memory, and would let it go if they came to take results.
-STUCK_S = 1.0
 # How fast memory may fill, in bytes a second: what page faults allow. The ticker looks again before it could be full.
 _FILL = 2 << 30
 _TICK_LEAST_S, _TICK_MOST_S, _TICK_HELD_S = 0.05, 1.0, 0.02
+_TICK_STILL_S, _STILL = 0.25, 0.01  # the last doubles up to this while use changes by less than such a part
 _TICK_FUSED_S = 0.1  # what others use moves the fuse
 # Looks of the workers may cost this share of a CPU: with room, and where something is held or room is scarce.
 _SHARE, _SHARE_NEAR = 0.005, 0.05
@@ -50,12 +45,6 @@ _SURPLUS = 0.04
 # From this share of the plan on memory counts as short where something is held.
 _SHORT = 0.3
 _UNLIMITED_S = 1.0  # where no limit is set, until one is looked for again
-
-
-class _Pool(NamedTuple):
-    crew: Hands
-    care: Care
-    need: Need
 
 
 _Call = tuple[Hands, Worker | None, Iterable[Chore]]
@@ -75,12 +64,14 @@ class Watch:
         self.relief = Relief()
         self.crowd = Crowd()
         self.reports = Reports()
+        self.shares = Shares(self.planner, self.reports)
         self._lock = threading.Lock()
         self._crews: Weakly[Hands] = Weakly()
         self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
         self._wants_relief = False
+        self._held_at, self._still_s = 0, _TICK_HELD_S
 
     def add(self, crew: Hands) -> None:
         """Look after a pool; at once, so that without a limit its first tasks do not meet a bound."""
@@ -96,10 +87,7 @@ class Watch:
 
     def price(self, task: Task) -> float:
         """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
-        given = _given(task)
-        if given is not None:
-            return self.planner.price(None, given)
-        return self.planner.price(self.planner.footprints.find(anchor_of(task.fn, task.args)), None)
+        return self.shares.price(task)
 
     def view(self) -> dict[str, Any]:
         """Return what is known of memory, as fields of `Stats`."""
@@ -161,19 +149,18 @@ class Watch:
         begin = monotonic()
         pools = self._needs(asking)
         lately, ended = self._lately(pools), self._count_ended(pools)
-        failed = self.crowd.see({id(pool.crew): pool.need for pool in pools}, ended, begin)
         fused = any(pool.care.fuse for pool in pools)
         # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
+        needs = {id(pool.crew): pool.need for pool in pools}
+        failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
             self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)
         flight().record(reading, [pool.need for pool in pools], begin)
         if reading is None:
-            fuse().restore()
-            calls = self._fund(self._narrow([(pool, Funds(bounded=False, budget=inf)) for pool in pools]), begin)
-            self._look_again(pools, begin, _UNLIMITED_S, _SHARE, self.crowd.limited or flight().records)
-            return calls
+            return self._unseen(pools, begin)
+        self.reports.sighted()
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
             reading = reading._replace(processes=told)
@@ -190,24 +177,57 @@ class Watch:
             sum(pool.need.allowed for pool in pools),
             margin,
             begin,
+            given=max((pool.care.needs or 0 for pool in pools), default=0),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
         )
-        funds = self._narrow(self._share_out(pools, outlook, begin))
+        funds = self._narrow(self.shares.share_out(pools, outlook, begin))
         if fused and not armed:  # what comes next is not started before it is
             funds = [(pool, Funds(True, -inf) if pool.care.fuse else given) for pool, given in funds]
         calls = self._fund(funds, begin)
         held = any(pool.crew.state.held for pool in pools)
+        for pool in pools:
+            if pool.need.would_hold:
+                self.reports.observed(pool.crew.name, pool.need.would_hold)
         self._wants_relief = held and outlook.surplus > _SURPLUS * reading.limit
-        self.reports.held([(pool.crew.name, pool.need) for pool in pools if pool.crew.state.held], self.planner, begin)
+        self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
             self._pin()
         near = held or outlook.available < _NEAR * self.planner.plan
         most = _TICK_FUSED_S if armed else _TICK_MOST_S
-        interval = _TICK_HELD_S if held else min(most, max(_TICK_LEAST_S, reading.room / _FILL))
+        interval = min(most, max(_TICK_LEAST_S, reading.room / _FILL))
+        if held:
+            interval = min(most, self._patience(reading, ended))
         self._look_again(pools, begin, interval, _SHARE_NEAR if near else _SHARE, ticks=True)
         return calls
 
-    def _look_again(self, pools: list[_Pool], begin: float, interval: float, share: float, ticks: bool) -> None:
+    def _unseen(self, pools: list[Claim], begin: float) -> list[_Call]:
+        """Fund the pools without a reading: with all they want without a limit, one at a time where we are blind."""
+        fuse().restore()
+        given, ticks, interval = Funds(bounded=False, budget=inf), self.crowd.limited or flight().records, _UNLIMITED_S
+        if self.gauge.blind:
+            self.reports.blind(self.gauge.files.notes)
+            busy = any(pool.need.busy for pool in pools)
+            given, ticks, interval = Funds(bounded=True, budget=-inf, spare=not busy), True, _TICK_LEAST_S
+        calls = self._fund(self._narrow([(pool, given) for pool in pools]), begin)
+        self._look_again(pools, begin, interval, _SHARE, ticks)
+        return calls
+
+    def _patience(self, reading: Reading, ended: int) -> float:
+        """Return when to look again while something is held: the later, the longer nothing changes."""
+        if ended or abs(reading.used - self._held_at) > _STILL * reading.limit:
+            self._held_at, self._still_s = reading.used, _TICK_HELD_S
+        else:
+            self._still_s = min(_TICK_STILL_S, 2 * self._still_s)
+        return self._still_s
+
+    @staticmethod
+    def _is_short(pools: list[Claim], reading: Reading | None) -> bool:
+        """Return whether a MemoryError may be for want of memory, and not for what a call asked for."""
+        if reading is not None and reading.used > _SHORT * reading.limit:
+            return True
+        return any(pool.care.retry for pool in pools) or allocations_are_limited()
+
+    def _look_again(self, pools: list[Claim], begin: float, interval: float, share: float, ticks: bool) -> None:
         """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
         end = monotonic()
         self._looked = begin
@@ -218,7 +238,7 @@ class Watch:
         if ticks:
             ticker.call_at(self, end + interval)
 
-    def _arm(self, pools: list[_Pool], reading: Reading, margin: int) -> bool:
+    def _arm(self, pools: list[Claim], reading: Reading, margin: int) -> bool:
         """Hold the fuse where memory ends, if a pool that has one works; return whether it is so."""
         armed = any(pool.care.fuse and pool.need.works for pool in pools)
         if armed:
@@ -231,101 +251,45 @@ class Watch:
         if self.relief.pin():
             self.reports.pinned()
 
-    def _narrow(self, funds: list[tuple[_Pool, Funds]]) -> list[tuple[_Pool, Funds]]:
+    def _narrow(self, funds: list[tuple[Claim, Funds]]) -> list[tuple[Claim, Funds]]:
         narrowed = self.crowd.narrow([(pool.need, given) for pool, given in funds])
         return [
             (pool, given if pool.care.observe else less) for (pool, given), less in zip(funds, narrowed, strict=True)
         ]
 
-    def _needs(self, asking: Worker | None) -> list[_Pool]:
+    def _needs(self, asking: Worker | None) -> list[Claim]:
         pools = []
         for crew in self._crews.all():
             seen = holding.need(crew.state, asking)
             if isinstance(seen, Need):
-                pools.append(_Pool(crew, crew.care, seen))
+                pools.append(Claim(crew, crew.care, seen))
         return pools
 
-    def _running(self, pool: _Pool, task: Task, since: float) -> list[Running]:
+    def _running(self, pool: Claim, task: Task, since: float) -> list[Running]:
         fn, args = task.fn, task.args
         if fn is None:  # it has ended meanwhile
             return []
         anchor = anchor_of(fn, args)
         footprint = self.planner.footprints.get(anchor, name_of(anchor))
-        return [Running(id(task), footprint, since, _given(task), pool.need.usual)]
+        return [Running(id(task), footprint, since, given_for(task), pool.need.usual)]
 
-    def _lately(self, pools: list[_Pool]) -> list[Footprint]:
+    def _lately(self, pools: list[Claim]) -> list[Footprint]:
         """Return the functions of tasks that ended since the last look, and may have been too short to be seen."""
         ended = [pool for pool in pools if pool.need.ended > self._ended.get(id(pool.crew), 0)]
         anchors = [price.anchor for pool in ended if isinstance(price := pool.crew.state.price, Price)]
         return [self.planner.footprints.get(anchor, name_of(anchor)) for anchor in anchors if anchor is not None]
 
-    def _count_ended(self, pools: list[_Pool]) -> int:
+    def _count_ended(self, pools: list[Claim]) -> int:
         before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
         return sum(max(0, count - before.get(crew, 0)) for crew, count in self._ended.items())
 
-    def _share_out(self, pools: list[_Pool], outlook: Outlook, now: float) -> list[tuple[_Pool, Funds]]:
-        """
-        Divide what is available. Who has been held longest comes first, with all that its next task needs, so that a
-        large task is not starved by the small ones of another pool.
-        """
-        if not pools:
-            return []
-        busy = sum(len(pool.need.busy) for pool in pools)
-        order = sorted(pools, key=lambda pool: (pool.need.waiting == 0, pool.need.held_since or inf))
-        first = order[0]
-        rest = max(1, len(order) - 1)
-        mine = outlook.available / len(order)
-        if first.need.head is not None:
-            mine = max(mine, min(outlook.available, self.price(first.need.head)))
-        if len(order) == 1:
-            mine = outlook.available
-        others = max(0.0, outlook.available - mine) / rest if outlook.available > 0 else outlook.available
-        funds = []
-        for pool in order:
-            budget = mine if pool is first else others
-            price = self.planner.assumed if pool.need.head is None else self.price(pool.need.head)
-            held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
-            spare = price > budget and self._may_start_one(pool, first, outlook, busy, price, held)
-            shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
-            funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
-        return funds
-
-    def _may_start_one(self, pool: _Pool, first: _Pool, outlook: Outlook, busy: int, price: float, held: float) -> bool:
-        """
-        Return whether the pool may start a task though it does not fit: if nothing runs, whatever it needs.
-
-        With the gate closed, or beside the tasks of other pools, only after a while: somebody may be about to free
-        memory.
-        """
-        seen = pool.need
-        if seen.head is None:  # whatever comes first
-            return not busy and not outlook.closed and not first.need.waiting
-        if seen.busy:
-            return False
-        if not busy and not outlook.closed and pool is first:
-            self.reports.alone(pool.crew.name, seen.head, price, self.planner)
-            return True
-        reading = self.planner.reading
-        full = reading is not None and price > reading.room
-        if held >= (HOLD_LIMIT_FULL_S if full else HOLD_LIMIT_S):
-            self.reports.forced(pool.crew.name, held, self.planner)
-            return True
-        return False
-
-    def _fund(self, funds: list[tuple[_Pool, Funds]], now: float) -> list[_Call]:
+    def _fund(self, funds: list[tuple[Claim, Funds]], now: float) -> list[_Call]:
         calls: list[_Call] = []
         for pool, given in funds:
             answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), _TICK_MOST_S))
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
         return calls
-
-
-def _given(task: Task) -> int | None:
-    extra = task.extra
-    if extra is not None and extra.memory is not None:
-        return extra.memory
-    return task.home.needs
 
 
 _watch = Watch()

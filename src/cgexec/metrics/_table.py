@@ -117,7 +117,7 @@ POOL: tuple[Metric[Stats], ...] = (
            lambda pool: {("larger",): pool.grown, ("smaller",): pool.shrunk}, ("direction",)),
     Metric("pool.size.age", "gauge", "s", "Time since the size last changed; absent if it never has.",
            _changed, across="min"),
-    Metric("pool.healthy", "gauge", "1", "0 while tasks have been held back for more than a minute.",
+    Metric("pool.healthy", "gauge", "1", "0 once nothing could be started for memory for too long, see stats().",
            lambda pool: float(pool.healthy), across="min"),
     Metric("pool.memory_errors", "counter", "{task}", "Runs of tasks that ended with MemoryError (the fuse's too).",
            lambda pool: pool.memory_errors),

@@ -1,0 +1,113 @@
+"""
+Who may start what: divides what memory allows among the pools of the process, and lets one go that does not fit where
+nothing would happen otherwise.
+"""
+
+from math import inf
+from typing import NamedTuple
+
+from cgexec._memory.functions import anchor_of
+from cgexec._memory.planner import Outlook, Planner
+from cgexec._pool import holding
+from cgexec._pool.hands import Hands
+from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.reports import Reports
+from cgexec._pool.task import Task
+from cgexec._settings import Care
+
+__all__ = ["Claim", "Shares"]
+
+# With nothing running, one task starts after so many seconds in which memory did not suffice even for that.
+HOLD_LIMIT_S = 5.0
+# But where not even what is left below the limit suffices for it, the start would be the kill: only after so many.
+HOLD_LIMIT_FULL_S = 60.0
+# With nothing running for so long, what is refused or blocked is let in as far as there are places: it may be the
+# submitters who hold the memory, and would let it go if they came to take results. Likewise what a running task waits
+# for is started.
+STUCK_S = 1.0
+
+
+class Claim(NamedTuple):
+    """A pool, what it has been told about memory, and what it wants."""
+
+    crew: Hands
+    care: Care
+    need: Need
+
+
+class Shares:
+    """Divides by what *planner* knows. Used by one thread at a time, but for `price`."""
+
+    def __init__(self, planner: Planner, reports: Reports) -> None:
+        self._planner, self._reports = planner, reports
+
+    def price(self, task: Task) -> float:
+        """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
+        return self._planner.price(self._planner.footprints.find(anchor_of(task.fn, task.args)), given_for(task))
+
+    def share_out(self, pools: list[Claim], outlook: Outlook, now: float) -> list[tuple[Claim, Funds]]:
+        """
+        Divide what is available. Who has been held longest comes first, with all that its next task needs, so that a
+        large task is not starved by the small ones of another pool.
+        """
+        if not pools:
+            return []
+        busy = sum(len(pool.need.busy) for pool in pools)
+        # One that has nothing to do looks before it starts something.
+        order = [pool for pool in pools if pool.need.works] or pools
+        order = sorted(order, key=lambda pool: (pool.need.waiting == 0, pool.need.held_since or inf))
+        first = order[0]
+        rest = max(1, len(order) - 1)
+        mine = outlook.available / len(order)
+        if first.need.head is not None:
+            mine = max(mine, min(outlook.available, self.price(first.need.head)))
+        if len(order) == 1:
+            mine = outlook.available
+        others = max(0.0, outlook.available - mine) / rest if outlook.available > 0 else outlook.available
+        funds = []
+        for pool in order:
+            budget = mine if pool is first else others
+            price = self._planner.assumed if pool.need.head is None else self.price(pool.need.head)
+            held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
+            spare = price > budget and (
+                self._may_start_one(pool, first, outlook, busy, price, held) or self._has_to_start(pool, held)
+            )
+            shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
+            funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
+        idle = [pool for pool in pools if pool not in order]
+        return funds + [(pool, Funds(not outlook.roomy, min(0.0, others), shut=outlook.closed)) for pool in idle]
+
+    def _may_start_one(self, pool: Claim, first: Claim, outlook: Outlook, busy: int, price: float, held: float) -> bool:
+        """
+        Return whether the pool may start a task though it does not fit: if nothing runs, whatever it needs.
+
+        With the gate closed, or beside the tasks of other pools, only after a while: somebody may be about to free
+        memory.
+        """
+        seen = pool.need
+        if seen.head is None:  # whatever comes first
+            return not busy and not outlook.closed and not first.need.waiting
+        if seen.busy:
+            return False
+        if not busy and not outlook.closed and pool is first:
+            self._reports.alone(pool.crew.name, seen.head, price, self._planner)
+            return True
+        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else HOLD_LIMIT_S):
+            self._reports.forced(pool.crew.name, held, self._planner)
+            return True
+        return False
+
+    def _has_to_start(self, pool: Claim, held: float) -> bool:
+        """Return whether a task that runs waits for one that does not, and keeps its memory until that has run."""
+        if held < STUCK_S or not pool.crew.state.nesting:
+            return False
+        child = holding.bring_forward(pool.crew.state)
+        return child is not None and (held >= HOLD_LIMIT_FULL_S or not self._would_kill(child))
+
+    def _would_kill(self, task: Task) -> bool:
+        """Return whether the task is known to need more than what is left below the limit."""
+        reading = self._planner.reading
+        known = self._planner.footprints.find(anchor_of(task.fn, task.args))
+        if reading is None or (given_for(task) is None and (known is None or not known.samples)):
+            return False
+        return self.price(task) > reading.room
