@@ -201,7 +201,7 @@ WRONG = {
     "twice": (("--as", "cpu=2,cpu=3"), "stands there twice"),
     "no number": (("--as", "cpu=two"), "--as cpu=two: expected a quantity"),
     "no CPU at all": (("--as", "cpu=0"), "above 0"),
-    "memory of two bytes": (("--as", "memory=2"), "memory='2' is 2 bytes"),
+    "memory of two bytes": (("--as", "memory=2"), "memory='2' is 2 B"),
     "pids": (("--as", "pids=-1"), "whole number above 0"),
     "percent": (("recommend", "--io-ratio", "80"), "is 0.8"),
     "not a number": (("recommend", "--io-ratio", "much"), "expected a share from 0 to 1"),

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from cgexec._environ import read_environ
 from cgexec._manifest.sizing import Answer, Tasks
-from cgexec._manifest.workloads import Amount, Container, Pod
-from cgexec._quantity import format_bytes, format_cpus
+from cgexec._manifest.workloads import Container, Pod
+from cgexec._quantity import format_bytes, format_cpus, parse_bytes
 from cgexec._sizing import per_worker
 
 __all__ = ["LEVELS", "RULES", "Finding", "Level", "judge"]
@@ -67,17 +67,13 @@ def judge(case: Case) -> Iterator[Finding]:
 
 def bad_quantity(case: Case) -> Iterator[Finding]:
     for resource, amount in case.container.amounts.items():
-        trouble = amount.trouble
-        if amount.value is not None and resource.endswith("memory") and 0 < amount.value < LEAST_MEMORY:
-            trouble = f"{amount.text} is {float(amount.value):g} bytes{_meant(amount)}"
-        if trouble:
-            yield Finding("bad-quantity", "error", amount.line, f"{resource}: {trouble}")
-
-
-def _meant(amount: Amount) -> str:
-    if amount.text.endswith("m"):
-        return f'; "m" is a thousandth here, Docker\'s {amount.text} is {amount.text[:-1]}Mi'
-    return f"; for mebibytes write {amount.text}Mi" if amount.text.isdigit() else ""
+        if amount.trouble:
+            yield Finding("bad-quantity", "error", amount.line, f"{resource}: {amount.trouble}")
+        elif amount.value and resource.endswith("memory"):
+            try:
+                parse_bytes(amount.text, name=resource, least=LEAST_MEMORY)
+            except ValueError as error:
+                yield Finding("bad-quantity", "error", amount.line, str(error))
 
 
 def request_above_limit(case: Case) -> Iterator[Finding]:
