@@ -89,8 +89,8 @@ INSIDE = {
     "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "fold", "formats", "threads", "compare", "processes", "manifest", "watch", "profile", "demo"},
-        {"report"},
+        {"stated", "fold", "formats", "threads", "compare", "processes", "seconds"},
+        {"report", "manifest", "watch", "profile", "demo"},
         {"main"},
         {"__init__"},
     ],

@@ -289,7 +289,6 @@ def test_only_the_named_containers(check, capsys):
         (["--container", "nobody"], "no container has that name"),
         (["--memory-per-task", "200"], "is 200 B; expected at least 1 KiB"),
         (["--io-ratio", "1.5"], "expected a share from 0 to 1"),
-        (["--task-seconds", "-1"], "--task-seconds=-1.0: expected seconds"),
     ],
 )
 def test_a_wrong_call_is_status_two_and_one_line(tmp_path, capsys, words, said):

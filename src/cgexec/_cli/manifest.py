@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cgexec._cli.seconds import seconds
 from cgexec._manifest.document import read_documents
 from cgexec._manifest.output import Checked, Judged, as_dict, render
 from cgexec._manifest.packing import node, pack
@@ -15,7 +16,6 @@ from cgexec._manifest.rules import LEVELS, RULES, Case, Finding, judge
 from cgexec._manifest.sizing import Node, Tasks, answer_for
 from cgexec._manifest.workloads import Pod, pods
 from cgexec._quantity import parse_bytes
-from cgexec._settings import check_seconds
 from cgexec._workload import workload
 
 __all__ = ["add", "run"]
@@ -45,7 +45,7 @@ def add(commands: Any, number: Any) -> None:  # argparse names neither the group
     tasks.add_argument("--cpu-per-task", type=number, metavar="C", help="the other spelling: 1 - R")
     tasks.add_argument("--no-releases-gil", action="store_true", help="the tasks are pure Python")
     tasks.add_argument("--held", metavar="SIZE", help="what one process holds before any task, such as 300Mi")
-    tasks.add_argument("--task-seconds", type=number, metavar="S", help="how long the longest task takes")
+    tasks.add_argument("--task-seconds", type=seconds(), metavar="S", help="how long the longest task takes")
     parser.set_defaults(run=run)
 
 
@@ -76,7 +76,6 @@ def _tasks(arguments: argparse.Namespace) -> Tasks:
         held_bytes=0 if arguments.held is None else parse_bytes(arguments.held, name="--held", least=1024),
         seconds=arguments.task_seconds,
     )
-    check_seconds("--task-seconds", tasks.seconds, least=0)
     # Said once about all containers, so what is wrong with it is no container's fault.
     workload(
         memory_per_task=tasks.memory_per_task, io_ratio=tasks.io_ratio, cpu_per_task=tasks.cpu_per_task, environ={}
