@@ -12,7 +12,7 @@ pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
 
 import cgexec
 from cgexec._cli import main
-from cgexec._manifest.document import read_documents
+from cgexec._manifest.document import MOST_BYTES, read_documents
 from cgexec._manifest.packing import node, pack
 from cgexec._manifest.rules import RULES
 from cgexec._manifest.servers import Asked, asked_by
@@ -309,6 +309,38 @@ def test_files_that_are_none(tmp_path, capsys):
     empty.write_text("---\n---\n")
     assert main(["manifest", str(empty)]) == 2
     assert "nothing in it has containers" in capsys.readouterr().err
+
+
+class Endless(io.RawIOBase):
+    """Zeros without end; a reader that wants them all gets an error before the machine is full."""
+
+    given = 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.given += len(buffer)
+        if self.given > 2 * MOST_BYTES:
+            raise OSError("still reading")
+        return len(buffer)
+
+
+def test_what_never_ends_is_read_as_far_as_a_manifest_goes(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Endless())))
+    assert main(["manifest", "-"]) == 2
+    assert capsys.readouterr().err == "cgexec-py: error: <stdin>: a manifest has at most 64 MiB, this has more\n"
+
+
+def test_a_file_that_never_ends_is_read_so_far_too():
+    resource = pytest.importorskip("resource", reason="needs limits of a process")
+    code = "import sys; from cgexec._cli import main; sys.exit(main(['manifest', '/dev/zero']))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30)),
+    )  # fmt: skip
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "/dev/zero: a manifest has at most 64 MiB" in result.stderr
 
 
 def test_standard_input_and_text_of_80_columns(monkeypatch, capsys):

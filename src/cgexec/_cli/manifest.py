@@ -1,6 +1,7 @@
 """``manifest``: what containers described by Kubernetes manifests would get, and what is wrong with them."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cgexec._cli.seconds import seconds
-from cgexec._manifest.document import read_documents
+from cgexec._manifest.document import MOST_BYTES, read_documents
 from cgexec._manifest.output import Checked, Judged, as_dict, render
 from cgexec._manifest.packing import node, pack
 from cgexec._manifest.rules import LEVELS, RULES, Case, Finding, judge
@@ -86,7 +87,8 @@ def _tasks(arguments: argparse.Namespace) -> Tasks:
 def _read(file: str) -> Iterator[Pod]:
     name = "<stdin>" if file == "-" else file
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)  # one that never ends is refused for its size
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror or error}") from None
     for document in read_documents(data, name):
