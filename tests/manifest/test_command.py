@@ -62,6 +62,25 @@ def test_files_that_are_none(tmp_path, capsys):
     assert "nothing in it has containers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: RayCluster\nspec: {headGroupSpec: {}}\n---\nkind: ConfigMap\n", "; there is only ConfigMap, RayCluster\n"),
+        ("kind: List\nitems: [{kind: Workflow}, {kind: Workflow}]\n", "; there is only Workflow\n"),
+        ("a: 1\n", "containers\n"),
+        ("---\n".join(f"kind: Kind{n}{'x' * 99}\n" for n in range(10)), "x and 2 more kinds\n"),
+    ],
+    ids=["documents", "list", "no-kind", "many"],
+)  # fmt: skip
+def test_kinds_without_containers_are_named(tmp_path, capsys, text, said):
+    path = tmp_path / "app.yaml"
+    path.write_text(text)
+    assert main(["manifest", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "app.yaml: nothing in it has containers" in error
+    assert error.endswith(said)
+
+
 class Endless(io.RawIOBase):
     """Zeros without end; a reader that wants them all gets an error before the machine is full."""
 

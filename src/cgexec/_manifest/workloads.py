@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from cgexec._manifest.document import Field
 from cgexec._quantity import parse_exact
 
-__all__ = ["Amount", "Container", "Pod", "Variable", "pods"]
+__all__ = ["Amount", "Container", "Pod", "Variable", "kinds", "pods"]
 
 Role = Literal["main", "sidecar", "init"]
 # Kubernetes' default terminationGracePeriodSeconds.
@@ -92,24 +92,29 @@ class Pod:
 
 def pods(document: Field, file: str) -> Iterator[Pod]:
     """Yield the pods and pod templates of a document: one, those of a list, or none."""
-    yield from _pods(document, file, set())
+    for field in _objects(document, set()):
+        for path in (("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec"),
+                     ("template", "spec")):  # fmt: skip
+            spec = field.get(*path)
+            # Deployment and its like, CronJob, PodTemplate; a custom kind too, if it has a template where they have.
+            if any(True for _ in spec.get("containers").items()):
+                yield _pod(field, spec, field.get("kind").text or "?", file)
+                break
 
 
-def _pods(field: Field, file: str, seen: set[int]) -> Iterator[Pod]:
-    kind = field.get("kind").text or ""
-    if kind.endswith("List"):
-        if field.identity not in seen:  # a list that holds itself, by an alias
-            seen.add(field.identity)
-            for item in field.get("items").items():
-                yield from _pods(item, file, seen)
-        return
-    for path in (("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec"),
-                 ("template", "spec")):  # fmt: skip
-        spec = field.get(*path)
-        # Deployment and its like, CronJob, PodTemplate; a custom kind too, if it has a template where they have.
-        if any(True for _ in spec.get("containers").items()):
-            yield _pod(field, spec, kind or "?", file)
-            return
+def kinds(document: Field) -> Iterator[str]:
+    """Yield the kinds of what a document holds, with containers or without."""
+    yield from (kind for field in _objects(document, set()) if (kind := field.get("kind").text))
+
+
+def _objects(field: Field, seen: set[int]) -> Iterator[Field]:
+    """Yield a document, or what it lists."""
+    if not (field.get("kind").text or "").endswith("List"):
+        yield field
+    elif field.identity not in seen:  # a list that holds itself, by an alias
+        seen.add(field.identity)
+        for item in field.get("items").items():
+            yield from _objects(item, seen)
 
 
 def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
