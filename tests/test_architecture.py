@@ -79,6 +79,8 @@ INSIDE = {
     "_flight.": [{"layout"}, {"recorder", "words"}, {"__init__"}],
     "_manifest.": [
         {"document", "servers"},
+        {"resources"},
+        {"variables"},
         {"workloads"},
         {"sizing"},
         {"rules", "packing"},

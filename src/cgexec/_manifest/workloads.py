@@ -1,12 +1,10 @@
 """
-What a manifest says about containers, as Kubernetes understands it: defaults, `List` kinds, sidecars, downward API.
+What a manifest says about containers, as Kubernetes understands it: `List` kinds, defaults, sidecars.
 
 Pure. Whatever is of another shape than Kubernetes expects is as if it were not there; what is wrong with values that
 are there is for `rules`.
 """
 
-import math
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,35 +12,14 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cgexec._manifest.document import Field
-from cgexec._quantity import parse_exact
+from cgexec._manifest.resources import Amount, defaulted, resources
+from cgexec._manifest.variables import Variable, environment
 
-__all__ = ["Amount", "Container", "Pod", "Variable", "kinds", "pods"]
+__all__ = ["Container", "Pod", "kinds", "pods"]
 
 Role = Literal["main", "sidecar", "init"]
 # Kubernetes' default terminationGracePeriodSeconds.
 GRACE_SECONDS = 30
-RESOURCES = ("requests.cpu", "limits.cpu", "requests.memory", "limits.memory")
-# More than any process is started with (Linux: 128 KiB a variable). Without it ten variables of ten references each to
-# the one before are ten gigabytes.
-_MOST_EXPANDED = 128 << 10
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
-
-
-class Amount(NamedTuple):
-    """A quantity as written; *value* is None if it is none, and *trouble* says why."""
-
-    text: str
-    line: int
-    value: Fraction | None
-    trouble: str = ""
-
-
-class Variable(NamedTuple):
-    """An environment variable; *value* is None if it is known in the cluster only (a ConfigMap, a Secret, a field)."""
-
-    value: str | None
-    line: int
-    is_string: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +28,7 @@ class Container:
     One container.
 
     Attributes:
-        amounts: what `RESOURCES` names, as far as it is written; requests are not yet defaulted.
+        amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
         words: command and arguments, a shell's line split.
@@ -150,17 +127,17 @@ class _Spec(NamedTuple):
 
 
 def _containers(spec: Field) -> Iterator[Container]:
-    whole = _resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
+    whole = resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
     found = []
     for key in ("initContainers", "containers"):
         for field in spec.get(key).items():
             # An init container that is restarted always is Kubernetes' sidecar: it runs beside the others.
             sidecar = field.get("restartPolicy").text == "Always"
             role: Role = "main" if key == "containers" else "sidecar" if sidecar else "init"
-            own = _resources(field.get("resources"))
+            own = resources(field.get("resources"))
             limits = {name: amount for name, amount in whole.items() if name.startswith("limits.") and name not in own}
             amounts = {**own, **limits}
-            found.append(_Spec(field, role, amounts, _defaulted(amounts)))
+            found.append(_Spec(field, role, amounts, defaulted(amounts)))
     by_name = {one.field.get("name").text: one.values for one in found}
     for one in found:
         yield Container(
@@ -169,84 +146,9 @@ def _containers(spec: Field) -> Iterator[Container]:
             role=one.role,
             amounts=one.amounts,
             values=one.values,
-            env=_environment(one, by_name),
+            env=environment(one.field.get("env"), one.values, by_name),
             words=tuple(_words(one.field)),
         )
-
-
-def _resources(field: Field) -> dict[str, Amount]:
-    amounts = {}
-    for resource in RESOURCES:
-        value = field.get(*resource.split("."))
-        if value.text is not None:
-            amounts[resource] = _amount(value.text, value.line)
-    return amounts
-
-
-def _amount(text: str, line: int) -> Amount:
-    try:
-        return Amount(text, line, parse_exact(text))
-    except ValueError as error:
-        return Amount(text, line, None, str(error))
-
-
-def _defaulted(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:
-    values = {name: amount.value for name, amount in amounts.items() if amount.value is not None}
-    for what in ("cpu", "memory"):
-        if f"requests.{what}" not in amounts and f"limits.{what}" in values:
-            values[f"requests.{what}"] = values[f"limits.{what}"]
-    return values
-
-
-def _environment(own: _Spec, by_name: Mapping[str | None, Mapping[str, Fraction]]) -> dict[str, Variable]:
-    env: dict[str, Variable] = {}
-    for field in own.field.get("env").items():
-        name, value = field.get("name").text, field.get("value")
-        if name is None:
-            continue
-        if value.text is not None:
-            env[name] = Variable(_expanded(value.text, env), value.line, value.is_string)
-        elif field.get("valueFrom"):
-            reference = field.get("valueFrom", "resourceFieldRef")
-            container = reference.get("containerName").text
-            values = own.values if container is None else by_name.get(container, {})
-            env[name] = Variable(_downward(reference, values), field.line)
-        else:
-            env[name] = Variable("", field.line)
-    return env
-
-
-def _expanded(text: str, env: Mapping[str, Variable]) -> str | None:
-    """
-    Put in the variables that stand before; None if one is not known, or it gets too long. ``$$(A)`` is a literal
-    ``$(A)``.
-    """
-    unknown = False
-    length = len(text)
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal unknown, length
-        name = match[1]
-        if name is None:
-            return "$"
-        if name not in env:  # left as it is, as Kubernetes does
-            return match[0]
-        value = env[name].value
-        length += len(value or "")
-        unknown = unknown or value is None or length > _MOST_EXPANDED
-        return "" if unknown else value or ""
-
-    expanded = _REFERENCE.sub(replace, text)
-    return None if unknown else expanded
-
-
-def _downward(reference: Field, values: Mapping[str, Fraction]) -> str | None:
-    """Return what the downward API gives: rounded up to whole divisors; 0 for a request that is not there."""
-    resource = reference.get("resource").text or ""
-    if resource not in RESOURCES or (resource not in values and resource.startswith("limits.")):
-        return None  # a limit that is not there is the node's, which we do not know
-    divisor = _amount(reference.get("divisor").text or "1", 0).value or Fraction(1)
-    return str(math.ceil(values.get(resource, Fraction(0)) / divisor))
 
 
 def _words(field: Field) -> Iterator[str]:
