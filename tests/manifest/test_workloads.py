@@ -27,6 +27,42 @@ def test_variables_are_what_the_container_would_see(check):
     assert container["workers"] == 8
 
 
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        ("command: [uvicorn, 'app:app']\nargs: [--workers, $(W)]", ["uvicorn", "app:app", "--workers", "4"]),
+        ("args: [$(W)$(W), --w=$(W)]", ["44", "--w=4"]),
+        ("args: [sh, -c, 'exec gunicorn -w $(W) app']", ["sh", "-c", "exec", "gunicorn", "-w", "4", "app"]),
+        ("args: [$$(W), $$$(W), $$$$(W), a$$b]", ["$(W)", "$4", "$$(W)", "a$b"]),
+        ("args: [$(NOBODY), $(W, $W, $(), $($(W))]", ["$(NOBODY)", "$(W", "$W", "$()", "$($(W))"]),
+        ("args: [$(SECRET), '$(OF)']", ["$(SECRET)", "$(OF)"]),
+        ("args: [$(EMPTY)]", [""]),
+        ("args: [$(LATER)]", ["4"]),
+    ],
+    ids=["args", "twice", "shell", "literal", "unresolved", "secret", "empty", "reference"],
+)
+def test_a_command_line_has_the_variables_that_kubernetes_puts_in(words, seen):
+    env = (
+        'env: [{name: W, value: "4"}, {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k}}}, {name: EMPTY},'
+        " {name: OF, value: $(SECRET)}, {name: LATER, value: $(W)}]\n"
+    )
+    (pod,) = pods(read_documents(deployment(f"{words}\n{env}").encode(), "f")[0], "f")
+    assert list(pod.containers[0].words) == seen
+
+
+def test_processes_told_by_a_variable_are_counted(check):
+    text = GOOD + "  - {name: W, value: '4'}\nargs: [uvicorn, 'app:app', --workers, $(W)]\n"
+    _, printed = check(deployment(text))
+    assert printed["pods"][0]["containers"][0]["processes"] == 4
+    assert "uvicorn starts 4 processes" in findings(printed)["processes-not-told"]["text"]
+
+
+def test_a_long_command_line_of_long_variables_takes_no_memory():
+    text = f"env: [{{name: LONG, value: {'x' * 100_000}}}]\nargs: [{', '.join(['$(LONG)'] * 1000)}]\n"
+    (pod,) = pods(read_documents(deployment(text).encode(), "f")[0], "f")
+    assert sum(map(len, pod.containers[0].words)) < 7 << 20
+
+
 POD = "spec:\n  containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Gi}}}]\n"
 # What kustomize prints: several documents, keys in order, no comments.
 KUSTOMIZED = """\

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from cgexec._manifest.document import Field
 from cgexec._manifest.resources import RESOURCES, amount
 
-__all__ = ["Variable", "environment"]
+__all__ = ["Variable", "environment", "expanded"]
 
 # More than any process is started with (Linux: 128 KiB a variable). Without it ten variables of ten references each to
 # the one before are ten gigabytes.
 _MOST_EXPANDED = 128 << 10
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 class Variable(NamedTuple):
@@ -42,7 +42,7 @@ def environment(
         if name is None:
             continue
         if value.text is not None:
-            env[name] = Variable(_expanded(value.text, env), value.line, value.is_string)
+            env[name] = Variable(expanded(value.text, env), value.line, value.is_string)
         elif item.get("valueFrom"):
             reference = item.get("valueFrom", "resourceFieldRef")
             container = reference.get("containerName").text
@@ -53,10 +53,9 @@ def environment(
     return env
 
 
-def _expanded(text: str, env: Mapping[str, Variable]) -> str | None:
+def expanded(text: str, env: Mapping[str, Variable]) -> str | None:
     """
-    Put in the variables that stand before; None if one is not known, or it gets too long. ``$$(A)`` is a literal
-    ``$(A)``.
+    Put in the variables of *env*; None if one is not known, or it gets too long. ``$$(A)`` is a literal ``$(A)``.
     """
     unknown = False
     length = len(text)
@@ -73,8 +72,8 @@ def _expanded(text: str, env: Mapping[str, Variable]) -> str | None:
         unknown = unknown or value is None or length > _MOST_EXPANDED
         return "" if unknown else value or ""
 
-    expanded = _REFERENCE.sub(replace, text)
-    return None if unknown else expanded
+    result = _REFERENCE.sub(replace, text)
+    return None if unknown else result
 
 
 def _downward(reference: Field, values: Mapping[str, Fraction]) -> str | None:

@@ -13,13 +13,15 @@ from typing import Literal, NamedTuple
 
 from cgexec._manifest.document import Field
 from cgexec._manifest.resources import Amount, defaulted, resources
-from cgexec._manifest.variables import Variable, environment
+from cgexec._manifest.variables import Variable, environment, expanded
 
 __all__ = ["Container", "Pod", "kinds", "pods"]
 
 Role = Literal["main", "sidecar", "init"]
 # Kubernetes' default terminationGracePeriodSeconds.
 GRACE_SECONDS = 30
+# As much as a process is started with (Linux: 6 MiB); what refers to variables beyond that is left as it is written.
+_MOST_WORDS = 6 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Container:
         amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
-        words: command and arguments, a shell's line split.
+        words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
     """
 
     name: str
@@ -140,21 +142,26 @@ def _containers(spec: Field) -> Iterator[Container]:
             found.append(_Spec(field, role, amounts, defaulted(amounts)))
     by_name = {one.field.get("name").text: one.values for one in found}
     for one in found:
+        env = environment(one.field.get("env"), one.values, by_name)
         yield Container(
             name=one.field.get("name").text or "?",
             line=one.field.line,
             role=one.role,
             amounts=one.amounts,
             values=one.values,
-            env=environment(one.field.get("env"), one.values, by_name),
-            words=tuple(_words(one.field)),
+            env=env,
+            words=tuple(_words(one.field, env)),
         )
 
 
-def _words(field: Field) -> Iterator[str]:
+def _words(field: Field, env: Mapping[str, Variable]) -> Iterator[str]:
+    room = _MOST_WORDS
     for key in ("command", "args"):
         for item in field.get(key).items():
             text = item.text or ""
+            known = expanded(text, env) if room > 0 else None
+            text = text if known is None else known
+            room -= len(text)
             if " " not in text.strip():
                 yield text
                 continue
