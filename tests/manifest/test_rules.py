@@ -73,6 +73,39 @@ def test_what_is_wrong_is_found_where_it_stands(check, rule, level, container, w
     assert status == 1 or level == "note"
 
 
+@pytest.mark.parametrize(
+    ("env", "words", "said", "processes"),
+    [
+        ({"CGEXEC_PROCESSES": "2"}, "--workers=4", "gunicorn starts 4 processes, but CGEXEC_PROCESSES tells 2, and each", 4),
+        ({"CGEXEC_PROCESSES": "4"}, "--workers=4", None, 4),
+        ({"CGEXEC_PROCESSES": "4"}, "app", None, 4),
+        ({"CGEXEC_PROCESSES": "4"}, "--workers=1", "gunicorn starts 1 process, but CGEXEC_PROCESSES tells 4, and each", 4),
+        ({"CGEXEC_PROCESSES": "1"}, "--workers=4", "gunicorn starts 4 processes, but CGEXEC_PROCESSES tells 1, and each", 4),
+        ({"CGEXEC_PROCESSES": ""}, "--workers=4", "gunicorn starts 4 processes, and each sizes its pools as if", 4),
+        ({"CGEXEC_PROCESSES": "2", "WEB_CONCURRENCY": "4"}, "app", "gunicorn starts 4 processes, but CGEXEC_PROCESSES tells 2, and each", 4),
+        ({"WEB_CONCURRENCY": "2"}, "--workers=4", "gunicorn starts 4 processes, but WEB_CONCURRENCY tells 2, and each", 4),
+        ({"WEB_CONCURRENCY": "4"}, "app", None, 4),
+        ({"WEB_CONCURRENCY": "auto"}, "--workers=4", "gunicorn starts 4 processes, and each sizes its pools as if", 4),
+        ({"CGEXEC_PROCESSES": None, "WEB_CONCURRENCY": "2"}, "--workers=4", None, 4),
+        ({"WEB_CONCURRENCY": None}, "--workers=4", None, 4),
+    ],
+)  # fmt: skip
+def test_processes_told_and_processes_started(check, env, words, said, processes):
+    names = [
+        f"  - {{name: {name}, valueFrom: {{secretKeyRef: {{name: s, key: k}}}}}}\n"
+        if value is None
+        else f"  - {{name: {name}, value: '{value}'}}\n"
+        for name, value in env.items()
+    ]
+    _, printed = check(deployment(f"{GOOD}{''.join(names)}args: [gunicorn, {words}]\n"))
+    assert printed["pods"][0]["containers"][0]["processes"] == processes
+    found = findings(printed).get("processes-not-told")
+    assert (found is None) == (said is None)
+    if found is not None:
+        assert found["text"].startswith(said)
+        assert '- name: CGEXEC_PROCESSES\n    value: "' in found["fix"]
+
+
 def test_the_rules_about_tasks_need_to_be_told_of_them(check):
     text = deployment(GOOD + "args: ['gunicorn --workers=4 --threads 8 app']\n", "terminationGracePeriodSeconds: 60\n")
     assert {"memory-over-limit", "grace-shorter-than-tasks"}.isdisjoint(findings(check(text)[1]))

@@ -16,6 +16,11 @@ from cgexec._manifest.servers import Asked, asked_by
         (["celery", "-A", "x", "worker", "-c", "6"], {}, Asked("celery", 6, None)),
         (["celery", "-A", "x", "worker", "-P", "threads", "--concurrency=20"], {}, Asked("celery", None, 20)),
         (["python", "-m", "gunicorn", "-w"], {}, Asked("gunicorn", None, None)),
+        (["gunicorn", "app"], {"WEB_CONCURRENCY": "4"}, Asked("gunicorn", 4, None)),
+        (["gunicorn", "-w", "2"], {"WEB_CONCURRENCY": "4"}, Asked("gunicorn", 2, None)),
+        (["gunicorn"], {"WEB_CONCURRENCY": "4", "GUNICORN_CMD_ARGS": "-w 3"}, Asked("gunicorn", 3, None)),
+        (["uvicorn", "app:x"], {"WEB_CONCURRENCY": "auto"}, Asked("uvicorn", None, None)),
+        (["hypercorn", "app:x"], {"WEB_CONCURRENCY": "4"}, Asked("hypercorn", None, None)),
         (["python", "app.py", "-w", "4"], {}, Asked("", None, None)),
     ],
 )

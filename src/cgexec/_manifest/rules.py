@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from cgexec._environ import read_environ
+from cgexec._environ import read_environ, told_processes
 from cgexec._manifest.sizing import Answer, Tasks
 from cgexec._manifest.workloads import Container, Pod
 from cgexec._quantity import format_bytes, format_cpus, parse_bytes
@@ -191,12 +191,24 @@ def _bound(case: Case) -> str:
 
 
 def processes_not_told(case: Case) -> Iterator[Finding]:
-    asked, env = case.answer.asked, case.container.env
-    processes = asked.processes or 1
-    if processes > 1 and not {"CGEXEC_PROCESSES", "WEB_CONCURRENCY"} & env.keys():
-        text = f"{asked.server} starts {processes} processes, and each sizes its pools as if it were alone"
-        fix = f'env:\n  - name: CGEXEC_PROCESSES\n    value: "{processes}"'
-        yield Finding("processes-not-told", "warning", case.container.line, text, fix)
+    """What a server starts against what its processes are told, which is what each divides by."""
+    container, started = case.container, case.answer.asked.processes
+    try:
+        told, source = told_processes(container.known_env)
+    except ValueError:  # `bad_variable` says so
+        return
+    first = container.env.get("CGEXEC_PROCESSES") or container.env.get("WEB_CONCURRENCY")
+    if started is None or started == told or (first is not None and first.value is None):
+        return
+    server, line = case.answer.asked.server, container.line
+    text = f"{server} starts {started} processes, and each sizes its pools as if it were alone"
+    if source in container.env:
+        line = container.env[source].line
+        text = (
+            f"{server} starts {_times(started, 'process')}, but {source} tells {told}, and each sizes its pools by that"
+        )
+    fix = f'env:\n  - name: CGEXEC_PROCESSES\n    value: "{started}"'
+    yield Finding("processes-not-told", "warning", line, text, fix)
 
 
 def memory_over_limit(case: Case) -> Iterator[Finding]:
