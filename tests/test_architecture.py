@@ -78,7 +78,7 @@ INSIDE = {
     ],
     "_flight.": [{"layout"}, {"recorder", "words"}, {"__init__"}],
     "_manifest.": [
-        {"document", "servers"},
+        {"document", "servers", "blocks"},
         {"resources"},
         {"variables"},
         {"workloads"},

@@ -41,6 +41,11 @@ class Field:
         return self._node is not None and self._node.tag != _NULL
 
     @property
+    def is_written(self) -> bool:
+        """Whether it stands there, as null too."""
+        return self._node is not None
+
+    @property
     def text(self) -> str | None:
         """The text of a scalar, as written; None for anything else and for null."""
         return str(self._node.value) if self and self._node.id == "scalar" else None

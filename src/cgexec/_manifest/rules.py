@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cgexec._environ import read_environ, told_processes
+from cgexec._manifest.blocks import processes_block, requests_block
 from cgexec._manifest.sizing import Answer, Tasks
 from cgexec._manifest.workloads import Container, Pod
 from cgexec._quantity import format_bytes, format_cpus, parse_bytes
@@ -207,8 +208,7 @@ def processes_not_told(case: Case) -> Iterator[Finding]:
         text = (
             f"{server} starts {_times(started, 'process')}, but {source} tells {told}, and each sizes its pools by that"
         )
-    fix = f'env:\n  - name: CGEXEC_PROCESSES\n    value: "{started}"'
-    yield Finding("processes-not-told", "warning", line, text, fix)
+    yield Finding("processes-not-told", "warning", line, text, processes_block(started))
 
 
 def memory_over_limit(case: Case) -> Iterator[Finding]:
@@ -254,26 +254,7 @@ def requests_not_told(case: Case) -> Iterator[Finding]:
     ]
     if missing:
         text = "the container cannot see its requests; the downward API tells them"
-        yield Finding("requests-not-told", "note", container.line, text, _downward_block(container.name, missing))
-
-
-def _downward_block(name: str, missing: list[str]) -> str:
-    lines = ["env:"]
-    if "cpu" in missing:
-        lines += [
-            "  - name: REQUEST_MILLI",
-            "    valueFrom:",
-            f"      resourceFieldRef: {{containerName: {name}, resource: requests.cpu, divisor: 1m}}",
-            "  - name: CGEXEC_CPU_REQUEST",
-            '    value: "$(REQUEST_MILLI)m"',
-        ]
-    if "memory" in missing:
-        lines += [
-            "  - name: CGEXEC_MEMORY_REQUEST",
-            "    valueFrom:",
-            f"      resourceFieldRef: {{containerName: {name}, resource: requests.memory}}",
-        ]
-    return "\n".join(lines)
+        yield Finding("requests-not-told", "note", container.line, text, requests_block(missing))
 
 
 def wrong_request_told(case: Case) -> Iterator[Finding]:
@@ -292,7 +273,7 @@ def wrong_request_told(case: Case) -> Iterator[Finding]:
             text = (
                 f"{name} will say {show(value)}, but the {what.replace('cpu', 'CPU')} request is {show(float(request))}"
             )
-            fix = _downward_block(case.container.name, [what])
+            fix = requests_block([what])
             yield Finding("wrong-request-told", "warning", case.container.env[name].line, text, fix)
 
 

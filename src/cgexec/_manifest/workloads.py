@@ -33,6 +33,7 @@ class Container:
         amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
+        has_env: whether an ``env`` is written, an empty one too.
         words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
     """
 
@@ -42,6 +43,7 @@ class Container:
     amounts: Mapping[str, Amount]
     values: Mapping[str, Fraction]
     env: Mapping[str, Variable]
+    has_env: bool
     words: tuple[str, ...]
 
     def line_of(self, *resources: str) -> int:
@@ -150,6 +152,7 @@ def _containers(spec: Field) -> Iterator[Container]:
             amounts=one.amounts,
             values=one.values,
             env=env,
+            has_env=one.field.get("env").is_written,
             words=tuple(_words(one.field, env)),
         )
 
