@@ -150,6 +150,12 @@ KEYS = st.sampled_from(
         "restartPolicy",
         "terminationGracePeriodSeconds",
         "args",
+        "lifecycle",
+        "preStop",
+        "exec",
+        "command",
+        "sleep",
+        "seconds",
     ]
 )
 SCALARS = st.one_of(

@@ -116,6 +116,28 @@ def test_the_rules_about_tasks_need_to_be_told_of_them(check):
     assert "not even one task" in findings(check(text, "--memory-per-task", "2Gi")[1])["memory-over-limit"]["text"]
 
 
+@pytest.mark.parametrize(
+    ("hook", "sleeps"),
+    [
+        ("{sleep: {seconds: 20}}", 20),
+        ("{exec: {command: [sleep, '20']}}", 20),
+        ("{exec: {command: [/bin/sleep, 20]}}", 20),
+        ("{exec: {command: [sh, -c, 'sleep 20']}}", 20),
+        ("{exec: {command: [/bin/sh, -c, 'sleep 15; nginx -s quit && sleep 0.5m']}}", 45),
+        ("{exec: {command: [sh, -c, 'oversleep 20; sleep 20x; sleep $N']}}", 0),
+        ("{httpGet: {path: /stop, port: 80}}", 0),
+        ("{sleep: {seconds: long}}", 0),
+    ],
+    ids=["sleep", "exec", "path", "shell", "several", "no-sleep", "http", "nonsense"],
+)
+def test_a_hook_that_sleeps_counts_against_the_grace_period(check, hook, sleeps):
+    text = deployment(f"{GOOD}lifecycle: {{preStop: {hook}}}\n", "terminationGracePeriodSeconds: 60\n")
+    assert findings(check(text, "--task-seconds", str(60 - sleeps))[1]) == {}
+    found = findings(check(text, "--task-seconds", str(61 - sleeps))[1])["grace-shorter-than-tasks"]["text"]
+    assert (f"has 60 s, of which its preStop hook sleeps {sleeps} s, a task" in found) == bool(sleeps)
+    assert "terminationGracePeriodSeconds: 71 leaves ten" in found
+
+
 def test_every_rule_is_tested_here():
     with open(__file__) as file:
         text = file.read()

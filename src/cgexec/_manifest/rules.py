@@ -284,10 +284,13 @@ def grace_shorter_than_tasks(case: Case) -> Iterator[Finding]:
     pod, seconds = case.pod, case.tasks.seconds
     if seconds is None or case.container.role != "main":
         return
-    if pod.grace_seconds < seconds:
+    # SIGTERM comes when the hook has ended, SIGKILL when the period has, which begins with the hook.
+    hook = case.container.pre_stop_seconds
+    if pod.grace_seconds - hook < seconds:
+        slept = f", of which its preStop hook sleeps {hook:g} s" if hook else ""
         text = (
-            f"a pod that is told to end has {pod.grace_seconds:g} s, a task takes {seconds:g} s: whatever runs then is "
-            f"killed (terminationGracePeriodSeconds: {math.ceil(seconds + 10)} leaves ten to finish)"
+            f"a pod that is told to end has {pod.grace_seconds:g} s{slept}, a task takes {seconds:g} s: whatever runs "
+            f"then is killed (terminationGracePeriodSeconds: {math.ceil(seconds + hook + 10)} leaves ten to finish)"
         )
         yield Finding("grace-shorter-than-tasks", "warning", pod.grace_line, text)
 

@@ -5,6 +5,7 @@ Pure. Whatever is of another shape than Kubernetes expects is as if it were not 
 are there is for `rules`.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ Role = Literal["main", "sidecar", "init"]
 GRACE_SECONDS = 30
 # As much as a process is started with (Linux: 6 MiB); what refers to variables beyond that is left as it is written.
 _MOST_WORDS = 6 << 20
+# ``sleep 20``, in a shell's line too.
+_SLEEP = re.compile(r"(?<![\w.-])sleep\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)(?![\w.])")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Container:
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
         has_env: whether an ``env`` is written, an empty one too.
         words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
+        pre_stop_seconds: how long its ``preStop`` hook sleeps, as far as one can see.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Container:
     env: Mapping[str, Variable]
     has_env: bool
     words: tuple[str, ...]
+    pre_stop_seconds: float
 
     def line_of(self, *resources: str) -> int:
         """Return where the first of these that is written stands, else where the container does."""
@@ -123,6 +129,12 @@ def _seconds(field: Field) -> float | None:
     return float(text[:12]) if text is not None and text.isascii() and text.isdigit() else None
 
 
+def _pre_stop_seconds(hook: Field) -> float:
+    command = " ".join(item.text or "" for item in hook.get("exec", "command").items())
+    slept = sum(float(number) * _SECONDS[unit] for number, unit in _SLEEP.findall(command))
+    return slept + (_seconds(hook.get("sleep", "seconds")) or 0)
+
+
 class _Spec(NamedTuple):
     field: Field
     role: Role
@@ -154,6 +166,7 @@ def _containers(spec: Field) -> Iterator[Container]:
             env=env,
             has_env=one.field.get("env").is_written,
             words=tuple(_words(one.field, env)),
+            pre_stop_seconds=_pre_stop_seconds(one.field.get("lifecycle", "preStop")),
         )
 
 
