@@ -79,7 +79,9 @@ INSIDE = {
     ],
     "_flight.": [{"layout"}, {"recorder", "words"}, {"__init__"}],
     "_manifest.": [
-        {"document", "servers"},
+        {"document", "servers", "blocks"},
+        {"resources"},
+        {"variables"},
         {"workloads"},
         {"sizing"},
         {"rules", "packing"},
@@ -90,8 +92,8 @@ INSIDE = {
     "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "fold", "formats", "threads", "compare", "processes", "manifest", "watch", "profile", "demo"},
-        {"report"},
+        {"stated", "fold", "formats", "threads", "compare", "processes", "seconds"},
+        {"report", "manifest", "watch", "profile", "demo"},
         {"main"},
         {"__init__"},
     ],

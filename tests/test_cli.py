@@ -201,7 +201,7 @@ WRONG = {
     "twice": (("--as", "cpu=2,cpu=3"), "stands there twice"),
     "no number": (("--as", "cpu=two"), "--as cpu=two: expected a quantity"),
     "no CPU at all": (("--as", "cpu=0"), "above 0"),
-    "memory of two bytes": (("--as", "memory=2"), "memory='2' is 2 bytes"),
+    "memory of two bytes": (("--as", "memory=2"), "memory='2' is 2 B"),
     "pids": (("--as", "pids=-1"), "whole number above 0"),
     "percent": (("recommend", "--io-ratio", "80"), "is 0.8"),
     "not a number": (("recommend", "--io-ratio", "much"), "expected a share from 0 to 1"),
@@ -218,6 +218,24 @@ def test_a_wrong_call_is_status_2_and_says_how(words, message):
     assert (status, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("text", ["abc", "", "nan", "inf", "-1", "0", "1e999"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("profile", "os:getpid", "--seconds"), "--seconds: expected from 0.05 to 3600 seconds"),
+        (("profile", "os:getpid", "--budget"), "--budget: expected seconds above 0, such as 30"),
+        (("watch", "--once", "--interval"), "--interval: expected from 0.1 to 3600 seconds"),
+        (("manifest", "app.yaml", "--task-seconds"), "--task-seconds: expected seconds above 0, such as 30"),
+        (("demo", "--seconds"), "--seconds: expected from 1 to 600 seconds"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_time_is_finite_and_above_zero(words, expected, text):
+    status, out, err = run(*words, text)
+    assert (status, out) == (2, "")
+    assert f"{expected}, got {text!r}\n" in err
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_an_interrupt_ends_the_children_and_says_so(number):
 WRONG = {
     "no size": (("--memory=lots",), "--memory: expected a quantity"),
     "no suffix": (("--memory=192",), "for mebibytes"),
-    "too small": (("--memory=64Mi",), "expected at least 100663296"),
+    "too small": (("--memory=64Mi",), "is 64 MiB; expected at least 96 MiB\n"),
     "more than there is": (("--memory=4096Ti",), "pass a smaller --memory"),
     "no number": (("--seconds=long",), "expected from 1 to 600 seconds, got 'long'"),
     "nan": (("--seconds=nan",), "expected from 1 to 600 seconds"),

@@ -90,8 +90,27 @@ def test_docker_m_as_memory_is_named():
 
 
 def test_missing_suffix_is_named():
-    with pytest.raises(ValueError, match='memory_per_task=200 is 200 bytes.*"200Mi"'):
+    with pytest.raises(ValueError, match='memory_per_task=200 is 200 B.*"200Mi"'):
         parse_bytes(200, name="memory_per_task", least=1024)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("10Mi", "size='10Mi' is 10 MiB; expected at least 96 MiB"),
+        ("0.5k", "size='0.5k' is 500 B; expected at least 96 MiB"),
+        ("1e3", "size='1e3' is 1000 B; expected at least 96 MiB"),
+        (50_000_000, "size=50000000 is 47.7 MiB; expected at least 96 MiB"),
+        (0, "size=0 is 0 B; expected at least 96 MiB"),
+        ("200", "size='200' is 200 B; expected at least 96 MiB (for mebibytes write \"200Mi\")"),
+        (" 0.5 ", "size=' 0.5 ' is less than a byte; expected at least 96 MiB (for mebibytes write \"0.5Mi\")"),
+        ("512m", "is less than a byte; expected at least 96 MiB (\"m\" is a thousandth; Docker's 512m is \"512Mi\" here)"),
+    ],
+)  # fmt: skip
+def test_too_few_bytes_are_shown_for_people_and_only_a_bare_number_lacks_a_suffix(value, said):
+    with pytest.raises(ValueError, match="expected at least") as caught:
+        parse_bytes(value, name="size", least=96 << 20)
+    assert str(caught.value).endswith(said)
 
 
 @given(st.integers(0, 2**63), st.sampled_from(["", "m", "k", "M", "G", "Ki", "Mi", "Gi"]))

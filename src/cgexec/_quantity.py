@@ -90,13 +90,19 @@ def parse_bytes(value: str | float | Real, *, name: str, least: int = 1) -> int:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if size < least:
-        hint = ""
-        if isinstance(value, str) and value.strip().endswith("m"):
-            hint = f' ("m" is a thousandth; Docker\'s {value.strip()} is "{value.strip()[:-1]}Mi" here)'
-        elif size > 0:
-            hint = f' (for mebibytes write "{value}Mi")'
-        raise ValueError(f"{name}={value!r} is {float(size):g} bytes; expected at least {least}{hint}")
+        shown = "less than a byte" if 0 < size < 1 else format_bytes(float(size))
+        hint = _size_hint(str(value).strip(), size)
+        raise ValueError(f"{name}={value!r} is {shown}; expected at least {format_bytes(least)}{hint}")
     return math.floor(size)
+
+
+def _size_hint(text: str, size: Fraction) -> str:
+    if text.endswith("m"):
+        return f' ("m" is a thousandth; Docker\'s {text} is "{text[:-1]}Mi" here)'
+    match = _QUANTITY.fullmatch(text)
+    bare = match is not None and match[2] is None and not match[3]
+    # A bare number of a mebibyte or more is meant in bytes.
+    return f' (for mebibytes write "{text}Mi")' if bare and 0 < size < 1 << 20 else ""
 
 
 def format_bytes(n: float, *, exact: bool = False) -> str:

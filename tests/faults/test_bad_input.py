@@ -119,9 +119,8 @@ def test_profile_of_a_module_that_cannot_be_imported(refused, tmp_path, monkeypa
         (["--kwargs", '{"a":' * 100_000], "nested too deep"),
         (["--args", json.dumps("x" * 200_000)], "no process could be started for it: Argument list too long"),
         (["--kwargs", "x" * 100_000], "expected a JSON object"),
-        (["--seconds", "nan"], "--seconds nan"),
     ],
-    ids=["deep", "deep-kwargs", "long", "long-kwargs", "nan"],
+    ids=["deep", "deep-kwargs", "long", "long-kwargs"],
 )
 def test_profile_with_arguments_beyond_reason(refused, words, said):
     refused("profile", "os:getpid", *words, said=said)
@@ -151,7 +150,6 @@ def test_other_commands_with_nonsense(refused, tmp_path):
     refused("env", *POD, "--callers", "9" * 30)
     refused("demo", "--memory", "nan")
     refused("demo", "--memory", "9" * 90)
-    refused("watch", "--once", "--interval", "nan")
     refused("watch", "--once", "x" * 300)  # Python 3.14 says so in other words
     refused("watch", "--once", str(tmp_path / "none"), said="No such file")
     refused("watch", "--once", str(CORPUS / "manifest" / "tabs.yaml"))

@@ -27,7 +27,8 @@ NODE = node("cpu=8,memory=32Gi")
         ("{{- if .Values.x }}\na: 1\n{{- end }}\n", "a template must be rendered first"),
         ("? [1, 2]\n: 3\n", "f.yaml:1: a key must be text"),
         ("a: *nobody\n", "f.yaml:1: expected YAML: found undefined alias"),
-        ("a: \x00\n", "f.yaml: expected YAML"),
+        ("a: 1\nb: \x00\n", "f.yaml:2: expected YAML: the character U+0000 is not allowed"),
+        ("a: 1\n\nb: \x1b[1m\n", "f.yaml:3: expected YAML: the character U+001B is not allowed"),
         ('a: "\\UFFFFFFFF"\n', "f.yaml"),
         ("[" * 5000, "f.yaml"),
     ],
@@ -41,6 +42,7 @@ NODE = node("cpu=8,memory=32Gi")
         "list-key",
         "alias",
         "nul",
+        "control",
         "escape",
         "deep",
     ],
@@ -49,6 +51,31 @@ def test_bad_yaml_is_told_with_place_and_reason(text, said):
     with pytest.raises(MalformedManifest) as caught:
         read_documents(text.encode(), "f.yaml")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"a: 1\nb: caf\xe9\nc: 2\n", "f.yaml:2: expected UTF-8, got the byte 0xe9 (invalid continuation byte)"),
+        (b"\xef\xbb\xbfa: 1\nb: 2\n\xff\n", "f.yaml:3: expected UTF-8, got the byte 0xff (invalid start byte)"),
+        ("a: 1\nb: Ċ\n".encode("utf-16") + b"\0", "f.yaml:3: expected UTF-16-LE, got the byte 0x00 (truncated data)"),
+        ("a: 1\nb: Ċ\x01".encode("utf-16"), "f.yaml:2: expected YAML: the character U+0001 is not allowed"),
+    ],
+    ids=["latin-1", "after-a-mark", "utf-16", "utf-16-control"],
+)
+def test_what_is_no_text_is_told_with_its_line(data, said):
+    with pytest.raises(MalformedManifest) as caught:
+        read_documents(data, "f.yaml")
+    assert str(caught.value) == said
+
+
+def test_json_may_be_indented_by_tabs():
+    (document,) = read_documents(b'\t{\n\t"a":\t[\n\t\t"x\\ty"\n\t]\n}\n', "f")
+    assert [(item.text, item.line) for item in document.get("a").items()] == [("x\ty", 3)]
+    with pytest.raises(MalformedManifest, match=r"f:3: 'a' stands there twice \(first in line 2\)"):
+        read_documents(b'{\n\t"a": 1,\n\t"a": 2\n}\n', "f")
+    with pytest.raises(MalformedManifest, match="f:2: expected YAML.*indent with blanks"):
+        read_documents(b"{\n\t'a': 1}\n", "f")
 
 
 def test_fields_know_their_lines_and_absence_is_a_field():
@@ -123,6 +150,12 @@ KEYS = st.sampled_from(
         "restartPolicy",
         "terminationGracePeriodSeconds",
         "args",
+        "lifecycle",
+        "preStop",
+        "exec",
+        "command",
+        "sleep",
+        "seconds",
     ]
 )
 SCALARS = st.one_of(

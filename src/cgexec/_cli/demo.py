@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any, TextIO
 
+from cgexec._cli.seconds import seconds
 from cgexec._demo import plot, show
 from cgexec._demo.arena import Arena, open_arena
 from cgexec._demo.contest import Run, contest, signals_interrupt
@@ -24,21 +25,11 @@ def add_parser(commands: Any) -> None:  # Any: argparse has no public name for w
     """Add the command."""
     demo = commands.add_parser("demo", help="the stock pool beside ours under a memory limit, in half a minute")
     demo.add_argument("--memory", default="192Mi", metavar="SIZE", help="the limit (default: 192Mi, least: 96Mi)")
-    demo.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="about how long (default: 20)")
+    demo.add_argument("--seconds", type=seconds(1, 600), default=20.0, metavar="S", help="about how long (default: 20)")
     demo.add_argument("--simulate", action="store_true", help="make no cgroup: RLIMIT_DATA stands in for the limit")
     demo.add_argument("--plot", metavar="FILE", help='write a picture, .svg or .png (needs "cgexec[plot]")')
     demo.add_argument("--json", action="store_true", help="print JSON, with every sample")
     demo.set_defaults(run=_run)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 600:
-        raise argparse.ArgumentTypeError(f"expected from 1 to 600 seconds, got {text!r}")
-    return seconds
 
 
 def _run(arguments: argparse.Namespace) -> int:

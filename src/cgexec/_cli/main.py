@@ -114,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     env.set_defaults(run=_run_env)
 
     manifest.add(commands, _number)
-    watch.add(commands, _number)
-    profile.add(commands, _number)
+    watch.add(commands)
+    profile.add(commands)
     demo.add_parser(commands)
     return parser
 

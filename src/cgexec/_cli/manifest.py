@@ -1,6 +1,7 @@
 """``manifest``: what containers described by Kubernetes manifests would get, and what is wrong with them."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -8,17 +9,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgexec._manifest.document import read_documents
+from cgexec._cli.seconds import seconds
+from cgexec._manifest.document import MOST_BYTES, Field, read_documents
 from cgexec._manifest.output import Checked, Judged, as_dict, render
 from cgexec._manifest.packing import node, pack
 from cgexec._manifest.rules import LEVELS, RULES, Case, Finding, judge
 from cgexec._manifest.sizing import Node, Tasks, answer_for
-from cgexec._manifest.workloads import Pod, pods
+from cgexec._manifest.workloads import Pod, kinds, pods
 from cgexec._quantity import parse_bytes
-from cgexec._settings import check_seconds
 from cgexec._workload import workload
 
 __all__ = ["add", "run"]
+
+# So many are named where none of them has containers.
+_MOST_KINDS = 8
 
 
 def add(commands: Any, number: Any) -> None:  # argparse names neither the group of commands nor a type function
@@ -45,7 +49,7 @@ def add(commands: Any, number: Any) -> None:  # argparse names neither the group
     tasks.add_argument("--cpu-per-task", type=number, metavar="C", help="the other spelling: 1 - R")
     tasks.add_argument("--no-releases-gil", action="store_true", help="the tasks are pure Python")
     tasks.add_argument("--held", metavar="SIZE", help="what one process holds before any task, such as 300Mi")
-    tasks.add_argument("--task-seconds", type=number, metavar="S", help="how long the longest task takes")
+    tasks.add_argument("--task-seconds", type=seconds(), metavar="S", help="how long the longest task takes")
     parser.set_defaults(run=run)
 
 
@@ -55,9 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise ValueError(f"--ignore {unknown[0]}: expected one of {', '.join(RULES)}")
     tasks, where = _tasks(arguments), None if arguments.node is None else node(arguments.node)
-    found = [pod for file in arguments.files for pod in _read(file)]
+    documents = [(document, name) for file in arguments.files for document, name in _read(file)]
+    found = [pod for document, name in documents for pod in pods(document, name)]
     if not found:
-        raise ValueError(f"{', '.join(arguments.files)}: nothing in it has containers")
+        seen = sorted({kind[:40] for document, _ in documents for kind in kinds(document)})
+        raise ValueError(f"{', '.join(arguments.files)}: nothing in it has containers{_only(seen)}")
     checked = [_check(pod, tasks, where, arguments) for pod in found]
     checked = [one for one in checked if one.containers]
     if not checked:
@@ -76,7 +82,6 @@ def _tasks(arguments: argparse.Namespace) -> Tasks:
         held_bytes=0 if arguments.held is None else parse_bytes(arguments.held, name="--held", least=1024),
         seconds=arguments.task_seconds,
     )
-    check_seconds("--task-seconds", tasks.seconds, least=0)
     # Said once about all containers, so what is wrong with it is no container's fault.
     workload(
         memory_per_task=tasks.memory_per_task, io_ratio=tasks.io_ratio, cpu_per_task=tasks.cpu_per_task, environ={}
@@ -84,14 +89,20 @@ def _tasks(arguments: argparse.Namespace) -> Tasks:
     return tasks
 
 
-def _read(file: str) -> Iterator[Pod]:
+def _only(seen: Sequence[str]) -> str:
+    more = f" and {len(seen) - _MOST_KINDS} more kinds" if len(seen) > _MOST_KINDS else ""
+    return f"; there is only {', '.join(seen[:_MOST_KINDS])}{more}" if seen else ""
+
+
+def _read(file: str) -> Iterator[tuple[Field, str]]:
+    """Yield the documents of a file, each with what the file is called."""
     name = "<stdin>" if file == "-" else file
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)  # one that never ends is refused for its size
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror or error}") from None
-    for document in read_documents(data, name):
-        yield from pods(document, name)
+    yield from ((document, name) for document in read_documents(data, name))
 
 
 def _check(pod: Pod, tasks: Tasks, where: Node | None, arguments: argparse.Namespace) -> Checked:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from cgexec._cli.seconds import seconds
 from cgexec._limits import limits
 from cgexec._profile.evaluate import Level, evaluate, ladder
 from cgexec._profile.measure import Task, climb
@@ -21,7 +22,7 @@ __all__ = ["add", "run"]
 _Told = Callable[[int, Sequence[Level]], object]
 
 
-def add(commands: Any, number: Any) -> None:  # argparse names neither the group of commands nor a type function
+def add(commands: Any) -> None:  # Any: argparse has no public name for what add_subparsers returns
     """Add the command to the parser."""
     parser = commands.add_parser("profile", help="run a function beside itself, and say how many workers it is worth")
     parser.add_argument("target", metavar="MODULE:FUNCTION", help="imported as python -m would, from this folder")
@@ -29,10 +30,12 @@ def add(commands: Any, number: Any) -> None:  # argparse names neither the group
         "--args", nargs="*", default=[], metavar="VALUE", help="its arguments: JSON, or else taken as text"
     )
     parser.add_argument("--kwargs", default="{}", metavar="JSON", help='its keyword arguments, such as {"size": 3}')
-    parser.add_argument("--seconds", type=number, default=2.0, metavar="S", help="time a level (default: 2)")
+    parser.add_argument(
+        "--seconds", type=seconds(0.05, 3600), default=2.0, metavar="S", help="time a level (default: 2)"
+    )
     parser.add_argument("--most", type=int, default=64, metavar="N", help="the most workers to try (default: 64)")
     parser.add_argument(
-        "--budget", type=number, default=120.0, metavar="S", help="begin no level after so long (default: 120)"
+        "--budget", type=seconds(), default=120.0, metavar="S", help="begin no level after so long (default: 120)"
     )
     parser.add_argument("--plot", metavar="FILE", help="draw it: .svg, .png or .pdf (extra plot)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -44,8 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     task = Task(
         arguments.target, [_value(text) for text in arguments.args], _kwargs(arguments.kwargs), arguments.seconds
     )
-    if not 0.05 <= arguments.seconds <= 3600:
-        raise ValueError(f"--seconds {arguments.seconds:g}: expected from 0.05 to 3600")
     if not 1 <= arguments.most <= 1000:
         raise ValueError(f"--most {arguments.most}: expected from 1 to 1000")
     steps = ladder(arguments.most)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cgexec._cli.seconds import seconds
 from cgexec._extras import MissingExtra
 from cgexec._pool.served import VARIABLE, snapshot
 from cgexec._watch.draw import as_rich, as_text
@@ -22,7 +23,7 @@ __all__ = ["add", "run"]
 _Said = list[dict[str, Any]]
 
 
-def add(commands: Any, number: Any) -> None:  # argparse names neither the group of commands nor a type function
+def add(commands: Any) -> None:  # Any: argparse has no public name for what add_subparsers returns
     """Add the command to the parser."""
     parser = commands.add_parser("watch", help="a live view of this container, or of a running service's pools")
     parser.add_argument(
@@ -30,7 +31,9 @@ def add(commands: Any, number: Any) -> None:  # argparse names neither the group
         help=f"what the service gave cgexec.serve_stats(): a socket, or a folder of them (default: {VARIABLE}; "
         "without both: this container alone)",
     )  # fmt: skip
-    parser.add_argument("--interval", type=number, default=1.0, metavar="S", help="seconds between two looks")
+    parser.add_argument(
+        "--interval", type=seconds(0.1, 3600), default=1.0, metavar="S", help="seconds between two looks"
+    )
     parser.add_argument("--once", action="store_true", help="look once and end")
     parser.add_argument("--json", action="store_true", help="print JSON, a line for each look")
     parser.set_defaults(run=run)
@@ -38,8 +41,6 @@ def add(commands: Any, number: Any) -> None:  # argparse names neither the group
 
 def run(arguments: argparse.Namespace) -> int:
     """Show it until interrupted."""
-    if not 0.1 <= arguments.interval <= 3600:
-        raise ValueError(f"--interval {arguments.interval:g}: expected from 0.1 to 3600 seconds")
     with contextlib.suppress(KeyboardInterrupt):
         if arguments.json:
             _print_json(arguments)

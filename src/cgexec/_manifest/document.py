@@ -4,12 +4,14 @@ YAML with line numbers: a document as fields that one can ask for by name, whate
 Only nodes are built, never Python objects, so nothing in a file is run or resolved: PyYAML's safe loader, composing.
 """
 
+import codecs
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from cgexec._extras import extra
 
-__all__ = ["Field", "MalformedManifest", "read_documents"]
+__all__ = ["MOST_BYTES", "Field", "MalformedManifest", "read_documents"]
 
 # A file of more is no manifest; a rendered cluster is some megabytes.
 MOST_BYTES = 64 << 20
@@ -37,6 +39,11 @@ class Field:
 
     def __bool__(self) -> bool:
         return self._node is not None and self._node.tag != _NULL
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it stands there, as null too."""
+        return self._node is not None
 
     @property
     def text(self) -> str | None:
@@ -102,25 +109,51 @@ def read_documents(data: bytes, name: str) -> list[Field]:
     with extra("k8s", "manifest", "PyYAML"):
         import yaml
     if len(data) > MOST_BYTES:
-        raise MalformedManifest(
-            f"{name}: {len(data) >> 20} MiB is no manifest; expected at most {MOST_BYTES >> 20} MiB"
-        )
+        raise MalformedManifest(f"{name}: a manifest has at most {MOST_BYTES >> 20} MiB, this has more")
+    text = _text(data, name)
     try:
-        nodes = [node for node in yaml.compose_all(data, Loader=yaml.SafeLoader) if node is not None]
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
         for node in nodes:
             _check_keys(node, name, set())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        raise MalformedManifest(f"{name}:{line}: {_reason(error)}{_hint(data, line)}") from None
+        raise MalformedManifest(f"{name}:{line}: {_reason(error)}{_hint(text, line)}") from None
     except RecursionError:
         raise MalformedManifest(f"{name}: nested too deep to be a manifest") from None
     except MalformedManifest:
         raise
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an odd byte; PyYAML's own slips on odd escapes
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        what = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        raise MalformedManifest(f"{name}:{line}: expected YAML: {what}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML's own slips on odd escapes
         reason = " ".join(str(error).split())
         raise MalformedManifest(f"{name}: expected YAML: {reason}") from None
     return [field for node in nodes if (field := Field(node, node.start_mark.line + 1))]
+
+
+def _text(data: bytes, name: str) -> str:
+    """Return the file as text that YAML takes if Kubernetes does."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].decode(error.encoding, "ignore").count("\n") + 1
+        what = f"the byte 0x{error.object[error.start]:02x} ({error.reason})"
+        raise MalformedManifest(f"{name}:{line}: expected {error.encoding.upper()}, got {what}") from None
+    # JSON may be indented by tabs, YAML may not. No string of JSON has one as such, so a blank does as well.
+    return text.replace("\t", " ") if "\t" in text and _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _reason(error: Any) -> str:
@@ -128,11 +161,11 @@ def _reason(error: Any) -> str:
     return "expected YAML: " + " ".join(", ".join(parts).split())
 
 
-def _hint(data: bytes, line: int) -> str:
-    lines = data.split(b"\n")
-    if b"{{" in b"\n".join(lines[max(0, line - 2) : line + 1]):
+def _hint(text: str, line: int) -> str:
+    lines = text.split("\n")
+    if "{{" in "\n".join(lines[max(0, line - 2) : line + 1]):
         return _TEMPLATE
-    return "; indent with blanks" if b"\t" in b"\n".join(lines[max(0, line - 1) : line]) else ""
+    return "; indent with blanks" if "\t" in "\n".join(lines[max(0, line - 1) : line]) else ""
 
 
 def _check_keys(node: Any, name: str, seen: set[int]) -> None:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from cgexec._manifest.blocks import placed
 from cgexec._manifest.packing import Packing
 from cgexec._manifest.rules import LEVELS, Finding
 from cgexec._manifest.sizing import Answer, Node
@@ -105,11 +106,14 @@ def _about(pod: Pod, judged: Judged, *, bold: bool) -> Iterator[str]:
     for name in ("limits", "requests"):
         yield f"  {name:<10}{_pair(container, name)}"
     yield from _wrapped(_would_get(judged.answer), f"  {'would get':<10}")
+    env = set(container.env) if container.has_env else None
     for finding in judged.findings:
         yield from _wrapped(f"{finding.text} [{finding.rule}]", f"  {finding.level:<10}", f"line {finding.line}: ")
         if finding.fix:
-            yield f"{'':12}paste into the container:"
-            yield from (f"{'':14}{line}" for line in finding.fix.split("\n"))
+            where, block = placed(finding.fix, env)
+            env = env or set()  # the next block goes below this one
+            yield f"{'':12}{where}"
+            yield from (f"{'':14}{line}" for line in block.split("\n"))
 
 
 def _pair(container: Container, name: str) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from cgexec._environ import read_environ
+from cgexec._environ import read_environ, told_processes
+from cgexec._manifest.blocks import processes_block, requests_block
 from cgexec._manifest.sizing import Answer, Tasks
-from cgexec._manifest.workloads import Amount, Container, Pod
-from cgexec._quantity import format_bytes, format_cpus
+from cgexec._manifest.workloads import Container, Pod
+from cgexec._quantity import format_bytes, format_cpus, parse_bytes
 from cgexec._sizing import per_worker
 
 __all__ = ["LEVELS", "RULES", "Finding", "Level", "judge"]
@@ -67,17 +68,13 @@ def judge(case: Case) -> Iterator[Finding]:
 
 def bad_quantity(case: Case) -> Iterator[Finding]:
     for resource, amount in case.container.amounts.items():
-        trouble = amount.trouble
-        if amount.value is not None and resource.endswith("memory") and 0 < amount.value < LEAST_MEMORY:
-            trouble = f"{amount.text} is {float(amount.value):g} bytes{_meant(amount)}"
-        if trouble:
-            yield Finding("bad-quantity", "error", amount.line, f"{resource}: {trouble}")
-
-
-def _meant(amount: Amount) -> str:
-    if amount.text.endswith("m"):
-        return f'; "m" is a thousandth here, Docker\'s {amount.text} is {amount.text[:-1]}Mi'
-    return f"; for mebibytes write {amount.text}Mi" if amount.text.isdigit() else ""
+        if amount.trouble:
+            yield Finding("bad-quantity", "error", amount.line, f"{resource}: {amount.trouble}")
+        elif amount.value and resource.endswith("memory"):
+            try:
+                parse_bytes(amount.text, name=resource, least=LEAST_MEMORY)
+            except ValueError as error:
+                yield Finding("bad-quantity", "error", amount.line, str(error))
 
 
 def request_above_limit(case: Case) -> Iterator[Finding]:
@@ -195,12 +192,23 @@ def _bound(case: Case) -> str:
 
 
 def processes_not_told(case: Case) -> Iterator[Finding]:
-    asked, env = case.answer.asked, case.container.env
-    processes = asked.processes or 1
-    if processes > 1 and not {"CGEXEC_PROCESSES", "WEB_CONCURRENCY"} & env.keys():
-        text = f"{asked.server} starts {processes} processes, and each sizes its pools as if it were alone"
-        fix = f'env:\n  - name: CGEXEC_PROCESSES\n    value: "{processes}"'
-        yield Finding("processes-not-told", "warning", case.container.line, text, fix)
+    """What a server starts against what its processes are told, which is what each divides by."""
+    container, started = case.container, case.answer.asked.processes
+    try:
+        told, source = told_processes(container.known_env)
+    except ValueError:  # `bad_variable` says so
+        return
+    first = container.env.get("CGEXEC_PROCESSES") or container.env.get("WEB_CONCURRENCY")
+    if started is None or started == told or (first is not None and first.value is None):
+        return
+    server, line = case.answer.asked.server, container.line
+    text = f"{server} starts {started} processes, and each sizes its pools as if it were alone"
+    if source in container.env:
+        line = container.env[source].line
+        text = (
+            f"{server} starts {_times(started, 'process')}, but {source} tells {told}, and each sizes its pools by that"
+        )
+    yield Finding("processes-not-told", "warning", line, text, processes_block(started))
 
 
 def memory_over_limit(case: Case) -> Iterator[Finding]:
@@ -246,26 +254,7 @@ def requests_not_told(case: Case) -> Iterator[Finding]:
     ]
     if missing:
         text = "the container cannot see its requests; the downward API tells them"
-        yield Finding("requests-not-told", "note", container.line, text, _downward_block(container.name, missing))
-
-
-def _downward_block(name: str, missing: list[str]) -> str:
-    lines = ["env:"]
-    if "cpu" in missing:
-        lines += [
-            "  - name: REQUEST_MILLI",
-            "    valueFrom:",
-            f"      resourceFieldRef: {{containerName: {name}, resource: requests.cpu, divisor: 1m}}",
-            "  - name: CGEXEC_CPU_REQUEST",
-            '    value: "$(REQUEST_MILLI)m"',
-        ]
-    if "memory" in missing:
-        lines += [
-            "  - name: CGEXEC_MEMORY_REQUEST",
-            "    valueFrom:",
-            f"      resourceFieldRef: {{containerName: {name}, resource: requests.memory}}",
-        ]
-    return "\n".join(lines)
+        yield Finding("requests-not-told", "note", container.line, text, requests_block(missing))
 
 
 def wrong_request_told(case: Case) -> Iterator[Finding]:
@@ -284,7 +273,7 @@ def wrong_request_told(case: Case) -> Iterator[Finding]:
             text = (
                 f"{name} will say {show(value)}, but the {what.replace('cpu', 'CPU')} request is {show(float(request))}"
             )
-            fix = _downward_block(case.container.name, [what])
+            fix = requests_block([what])
             yield Finding("wrong-request-told", "warning", case.container.env[name].line, text, fix)
 
 
@@ -295,10 +284,13 @@ def grace_shorter_than_tasks(case: Case) -> Iterator[Finding]:
     pod, seconds = case.pod, case.tasks.seconds
     if seconds is None or case.container.role != "main":
         return
-    if pod.grace_seconds < seconds:
+    # SIGTERM comes when the hook has ended, SIGKILL when the period has, which begins with the hook.
+    hook = case.container.pre_stop_seconds
+    if pod.grace_seconds - hook < seconds:
+        slept = f", of which its preStop hook sleeps {hook:g} s" if hook else ""
         text = (
-            f"a pod that is told to end has {pod.grace_seconds:g} s, a task takes {seconds:g} s: whatever runs then is "
-            f"killed (terminationGracePeriodSeconds: {math.ceil(seconds + 10)} leaves ten to finish)"
+            f"a pod that is told to end has {pod.grace_seconds:g} s{slept}, a task takes {seconds:g} s: whatever runs "
+            f"then is killed (terminationGracePeriodSeconds: {math.ceil(seconds + hook + 10)} leaves ten to finish)"
         )
         yield Finding("grace-shorter-than-tasks", "warning", pod.grace_line, text)
 

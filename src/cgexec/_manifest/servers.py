@@ -25,12 +25,14 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "celery": (("-c", "--concurrency"), ()),
     "fastapi": (("--workers",), ()),
 }
+# What these start where nothing else is said.
+_READ_WEB_CONCURRENCY = ("gunicorn", "uvicorn", "fastapi")
 # With these pools celery's --concurrency counts threads of one process.
 _CELERY_THREADS = ("threads", "gevent", "eventlet")
 
 
 def asked_by(words: Sequence[str], env: Mapping[str, str]) -> Asked:
-    """Return what the command line says, gunicorn's own variable included."""
+    """Return what the command line says, and the variables that the server itself reads."""
     names = [word.rpartition("/")[2] for word in words]
     server = next((name for name in names if name in _OPTIONS), "")
     if not server:
@@ -40,6 +42,8 @@ def asked_by(words: Sequence[str], env: Mapping[str, str]) -> Asked:
         with contextlib.suppress(ValueError):  # the command line has the last word
             given = shlex.split(env.get("GUNICORN_CMD_ARGS", "")) + given
     for_processes, for_threads = _OPTIONS[server]
+    if server in _READ_WEB_CONCURRENCY and "WEB_CONCURRENCY" in env:
+        given = ["--workers", env["WEB_CONCURRENCY"], *given]
     processes, threads = _option(given, for_processes), _option(given, for_threads)
     if server == "celery" and _text(given, ("-P", "--pool")) in _CELERY_THREADS:
         processes, threads = None, processes

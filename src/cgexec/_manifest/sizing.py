@@ -87,8 +87,8 @@ def _workload(env: dict[str, str], asked: Asked, tasks: Tasks) -> Workload:
         io_ratio=tasks.io_ratio,
         cpu_per_task=tasks.cpu_per_task,
         releases_gil=tasks.releases_gil,
-        # Where nobody tells, a pool counts one process; the command line is what it cannot see and we can.
-        processes=told if told > 1 else asked.processes or 1,
+        # A pool counts what it is told, else one process; the command line is what it cannot see and we can.
+        processes=max(told, asked.processes or 1),
         reserve=None if told_reserve(env) is None else env["CGEXEC_RESERVE"],
         environ=env,
     )

@@ -1,11 +1,10 @@
 """
-What a manifest says about containers, as Kubernetes understands it: defaults, `List` kinds, sidecars, downward API.
+What a manifest says about containers, as Kubernetes understands it: `List` kinds, defaults, sidecars.
 
 Pure. Whatever is of another shape than Kubernetes expects is as if it were not there; what is wrong with values that
 are there is for `rules`.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -14,35 +13,19 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cgexec._manifest.document import Field
-from cgexec._quantity import parse_exact
+from cgexec._manifest.resources import Amount, defaulted, resources
+from cgexec._manifest.variables import Variable, environment, expanded
 
-__all__ = ["Amount", "Container", "Pod", "Variable", "pods"]
+__all__ = ["Container", "Pod", "kinds", "pods"]
 
 Role = Literal["main", "sidecar", "init"]
 # Kubernetes' default terminationGracePeriodSeconds.
 GRACE_SECONDS = 30
-RESOURCES = ("requests.cpu", "limits.cpu", "requests.memory", "limits.memory")
-# More than any process is started with (Linux: 128 KiB a variable). Without it ten variables of ten references each to
-# the one before are ten gigabytes.
-_MOST_EXPANDED = 128 << 10
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
-
-
-class Amount(NamedTuple):
-    """A quantity as written; *value* is None if it is none, and *trouble* says why."""
-
-    text: str
-    line: int
-    value: Fraction | None
-    trouble: str = ""
-
-
-class Variable(NamedTuple):
-    """An environment variable; *value* is None if it is known in the cluster only (a ConfigMap, a Secret, a field)."""
-
-    value: str | None
-    line: int
-    is_string: bool = True
+# As much as a process is started with (Linux: 6 MiB); what refers to variables beyond that is left as it is written.
+_MOST_WORDS = 6 << 20
+# ``sleep 20``, in a shell's line too.
+_SLEEP = re.compile(r"(?<![\w.-])sleep\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)(?![\w.])")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +34,12 @@ class Container:
     One container.
 
     Attributes:
-        amounts: what `RESOURCES` names, as far as it is written; requests are not yet defaulted.
+        amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
-        words: command and arguments, a shell's line split.
+        has_env: whether an ``env`` is written, an empty one too.
+        words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
+        pre_stop_seconds: how long its ``preStop`` hook sleeps, as far as one can see.
     """
 
     name: str
@@ -63,7 +48,9 @@ class Container:
     amounts: Mapping[str, Amount]
     values: Mapping[str, Fraction]
     env: Mapping[str, Variable]
+    has_env: bool
     words: tuple[str, ...]
+    pre_stop_seconds: float
 
     def line_of(self, *resources: str) -> int:
         """Return where the first of these that is written stands, else where the container does."""
@@ -92,24 +79,29 @@ class Pod:
 
 def pods(document: Field, file: str) -> Iterator[Pod]:
     """Yield the pods and pod templates of a document: one, those of a list, or none."""
-    yield from _pods(document, file, set())
+    for field in _objects(document, set()):
+        for path in (("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec"),
+                     ("template", "spec")):  # fmt: skip
+            spec = field.get(*path)
+            # Deployment and its like, CronJob, PodTemplate; a custom kind too, if it has a template where they have.
+            if any(True for _ in spec.get("containers").items()):
+                yield _pod(field, spec, field.get("kind").text or "?", file)
+                break
 
 
-def _pods(field: Field, file: str, seen: set[int]) -> Iterator[Pod]:
-    kind = field.get("kind").text or ""
-    if kind.endswith("List"):
-        if field.identity not in seen:  # a list that holds itself, by an alias
-            seen.add(field.identity)
-            for item in field.get("items").items():
-                yield from _pods(item, file, seen)
-        return
-    for path in (("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec"),
-                 ("template", "spec")):  # fmt: skip
-        spec = field.get(*path)
-        # Deployment and its like, CronJob, PodTemplate; a custom kind too, if it has a template where they have.
-        if any(True for _ in spec.get("containers").items()):
-            yield _pod(field, spec, kind or "?", file)
-            return
+def kinds(document: Field) -> Iterator[str]:
+    """Yield the kinds of what a document holds, with containers or without."""
+    yield from (kind for field in _objects(document, set()) if (kind := field.get("kind").text))
+
+
+def _objects(field: Field, seen: set[int]) -> Iterator[Field]:
+    """Yield a document, or what it lists."""
+    if not (field.get("kind").text or "").endswith("List"):
+        yield field
+    elif field.identity not in seen:  # a list that holds itself, by an alias
+        seen.add(field.identity)
+        for item in field.get("items").items():
+            yield from _objects(item, seen)
 
 
 def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
@@ -137,6 +129,12 @@ def _seconds(field: Field) -> float | None:
     return float(text[:12]) if text is not None and text.isascii() and text.isdigit() else None
 
 
+def _pre_stop_seconds(hook: Field) -> float:
+    command = " ".join(item.text or "" for item in hook.get("exec", "command").items())
+    slept = sum(float(number) * _SECONDS[unit] for number, unit in _SLEEP.findall(command))
+    return slept + (_seconds(hook.get("sleep", "seconds")) or 0)
+
+
 class _Spec(NamedTuple):
     field: Field
     role: Role
@@ -145,109 +143,41 @@ class _Spec(NamedTuple):
 
 
 def _containers(spec: Field) -> Iterator[Container]:
-    whole = _resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
+    whole = resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
     found = []
     for key in ("initContainers", "containers"):
         for field in spec.get(key).items():
             # An init container that is restarted always is Kubernetes' sidecar: it runs beside the others.
             sidecar = field.get("restartPolicy").text == "Always"
             role: Role = "main" if key == "containers" else "sidecar" if sidecar else "init"
-            own = _resources(field.get("resources"))
+            own = resources(field.get("resources"))
             limits = {name: amount for name, amount in whole.items() if name.startswith("limits.") and name not in own}
             amounts = {**own, **limits}
-            found.append(_Spec(field, role, amounts, _defaulted(amounts)))
+            found.append(_Spec(field, role, amounts, defaulted(amounts)))
     by_name = {one.field.get("name").text: one.values for one in found}
     for one in found:
+        env = environment(one.field.get("env"), one.values, by_name)
         yield Container(
             name=one.field.get("name").text or "?",
             line=one.field.line,
             role=one.role,
             amounts=one.amounts,
             values=one.values,
-            env=_environment(one, by_name),
-            words=tuple(_words(one.field)),
+            env=env,
+            has_env=one.field.get("env").is_written,
+            words=tuple(_words(one.field, env)),
+            pre_stop_seconds=_pre_stop_seconds(one.field.get("lifecycle", "preStop")),
         )
 
 
-def _resources(field: Field) -> dict[str, Amount]:
-    amounts = {}
-    for resource in RESOURCES:
-        value = field.get(*resource.split("."))
-        if value.text is not None:
-            amounts[resource] = _amount(value.text, value.line)
-    return amounts
-
-
-def _amount(text: str, line: int) -> Amount:
-    try:
-        return Amount(text, line, parse_exact(text))
-    except ValueError as error:
-        return Amount(text, line, None, str(error))
-
-
-def _defaulted(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:
-    values = {name: amount.value for name, amount in amounts.items() if amount.value is not None}
-    for what in ("cpu", "memory"):
-        if f"requests.{what}" not in amounts and f"limits.{what}" in values:
-            values[f"requests.{what}"] = values[f"limits.{what}"]
-    return values
-
-
-def _environment(own: _Spec, by_name: Mapping[str | None, Mapping[str, Fraction]]) -> dict[str, Variable]:
-    env: dict[str, Variable] = {}
-    for field in own.field.get("env").items():
-        name, value = field.get("name").text, field.get("value")
-        if name is None:
-            continue
-        if value.text is not None:
-            env[name] = Variable(_expanded(value.text, env), value.line, value.is_string)
-        elif field.get("valueFrom"):
-            reference = field.get("valueFrom", "resourceFieldRef")
-            container = reference.get("containerName").text
-            values = own.values if container is None else by_name.get(container, {})
-            env[name] = Variable(_downward(reference, values), field.line)
-        else:
-            env[name] = Variable("", field.line)
-    return env
-
-
-def _expanded(text: str, env: Mapping[str, Variable]) -> str | None:
-    """
-    Put in the variables that stand before; None if one is not known, or it gets too long. ``$$(A)`` is a literal
-    ``$(A)``.
-    """
-    unknown = False
-    length = len(text)
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal unknown, length
-        name = match[1]
-        if name is None:
-            return "$"
-        if name not in env:  # left as it is, as Kubernetes does
-            return match[0]
-        value = env[name].value
-        length += len(value or "")
-        unknown = unknown or value is None or length > _MOST_EXPANDED
-        return "" if unknown else value or ""
-
-    expanded = _REFERENCE.sub(replace, text)
-    return None if unknown else expanded
-
-
-def _downward(reference: Field, values: Mapping[str, Fraction]) -> str | None:
-    """Return what the downward API gives: rounded up to whole divisors; 0 for a request that is not there."""
-    resource = reference.get("resource").text or ""
-    if resource not in RESOURCES or (resource not in values and resource.startswith("limits.")):
-        return None  # a limit that is not there is the node's, which we do not know
-    divisor = _amount(reference.get("divisor").text or "1", 0).value or Fraction(1)
-    return str(math.ceil(values.get(resource, Fraction(0)) / divisor))
-
-
-def _words(field: Field) -> Iterator[str]:
+def _words(field: Field, env: Mapping[str, Variable]) -> Iterator[str]:
+    room = _MOST_WORDS
     for key in ("command", "args"):
         for item in field.get(key).items():
             text = item.text or ""
+            known = expanded(text, env) if room > 0 else None
+            text = text if known is None else known
+            room -= len(text)
             if " " not in text.strip():
                 yield text
                 continue

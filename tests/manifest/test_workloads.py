@@ -1,0 +1,150 @@
+"""What a manifest says about containers: kinds, defaults, variables, and what fits a node."""
+
+import textwrap
+
+import pytest
+
+pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
+
+from cgexec._manifest.document import read_documents
+from cgexec._manifest.packing import node, pack
+from cgexec._manifest.workloads import pods
+from support.manifests import CRON, GOOD, RESOURCES, deployment, findings
+
+
+def test_a_request_that_is_not_written_is_the_limit(check):
+    _, printed = check(deployment("resources: {limits: {cpu: 2, memory: 4Gi}}\n"))
+    assert printed["pods"][0]["containers"][0]["resources"]["requests.cpu"] == 2
+    assert {"no-requests", "memory-limit-far-above-request"}.isdisjoint(findings(printed))
+
+
+def test_variables_are_what_the_container_would_see(check):
+    env = 'env: [{name: N, value: "7"}, {name: CGEXEC_FORCE_MAX_WORKERS, value: $(N)}, {name: LIT, value: $$(N)}]\n'
+    (container,) = check(deployment(GOOD.partition("env:")[0] + env))[1]["pods"][0]["containers"]
+    assert (container["workers"], container["workers_source"]) == (7, "CGEXEC_FORCE_MAX_WORKERS")
+    secret = "env: [{name: CGEXEC_CPUS, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n"
+    (container,) = check(deployment(GOOD.partition("env:")[0] + secret))[1]["pods"][0]["containers"]
+    assert container["workers"] == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        ("command: [uvicorn, 'app:app']\nargs: [--workers, $(W)]", ["uvicorn", "app:app", "--workers", "4"]),
+        ("args: [$(W)$(W), --w=$(W)]", ["44", "--w=4"]),
+        ("args: [sh, -c, 'exec gunicorn -w $(W) app']", ["sh", "-c", "exec", "gunicorn", "-w", "4", "app"]),
+        ("args: [$$(W), $$$(W), $$$$(W), a$$b]", ["$(W)", "$4", "$$(W)", "a$b"]),
+        ("args: [$(NOBODY), $(W, $W, $(), $($(W))]", ["$(NOBODY)", "$(W", "$W", "$()", "$($(W))"]),
+        ("args: [$(SECRET), '$(OF)']", ["$(SECRET)", "$(OF)"]),
+        ("args: [$(EMPTY)]", [""]),
+        ("args: [$(LATER)]", ["4"]),
+    ],
+    ids=["args", "twice", "shell", "literal", "unresolved", "secret", "empty", "reference"],
+)
+def test_a_command_line_has_the_variables_that_kubernetes_puts_in(words, seen):
+    env = (
+        'env: [{name: W, value: "4"}, {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k}}}, {name: EMPTY},'
+        " {name: OF, value: $(SECRET)}, {name: LATER, value: $(W)}]\n"
+    )
+    (pod,) = pods(read_documents(deployment(f"{words}\n{env}").encode(), "f")[0], "f")
+    assert list(pod.containers[0].words) == seen
+
+
+def test_processes_told_by_a_variable_are_counted(check):
+    text = GOOD + "  - {name: W, value: '4'}\nargs: [uvicorn, 'app:app', --workers, $(W)]\n"
+    _, printed = check(deployment(text))
+    assert printed["pods"][0]["containers"][0]["processes"] == 4
+    assert "uvicorn starts 4 processes" in findings(printed)["processes-not-told"]["text"]
+
+
+def test_a_long_command_line_of_long_variables_takes_no_memory():
+    text = f"env: [{{name: LONG, value: {'x' * 100_000}}}]\nargs: [{', '.join(['$(LONG)'] * 1000)}]\n"
+    (pod,) = pods(read_documents(deployment(text).encode(), "f")[0], "f")
+    assert sum(map(len, pod.containers[0].words)) < 7 << 20
+
+
+POD = "spec:\n  containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Gi}}}]\n"
+# What kustomize prints: several documents, keys in order, no comments.
+KUSTOMIZED = """\
+apiVersion: v1
+data:
+  KEY: value
+kind: ConfigMap
+metadata:
+  name: settings-5m2b7d9k4t
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  labels:
+    app: db
+  name: db
+spec:
+  serviceName: db
+  template:
+    spec:
+      containers:
+      - envFrom:
+        - configMapRef:
+            name: settings-5m2b7d9k4t
+        image: db:1
+        name: db
+        resources:
+          limits:
+            cpu: "1"
+            memory: 1Gi
+          requests:
+            cpu: "1"
+            memory: 1Gi
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("kind: Pod\n" + POD, ["Pod"]),
+        (CRON, ["CronJob"]),
+        (KUSTOMIZED, ["StatefulSet"]),
+        (
+            deployment("image: x\n", kind="DaemonSet") + "---\n" + deployment("image: x\n", kind="Job"),
+            ["DaemonSet", "Job"],
+        ),
+        ("kind: List\nitems:\n- kind: Pod\n" + textwrap.indent(POD, "  ") + "- kind: Service\n", ["Pod"]),
+        ("kind: DeploymentList\nitems:\n-\n" + textwrap.indent(deployment("image: x\n"), "  "), ["Deployment"]),
+        ("kind: PodTemplate\ntemplate: {spec: {containers: [{name: a}]}}\n", ["PodTemplate"]),
+        (deployment("image: x\n", kind="Rollout"), ["Rollout"]),
+    ],
+    ids=["pod", "cronjob", "kustomize", "several", "list", "typed-list", "pod-template", "custom"],
+)
+def test_kinds(check, text, kinds):
+    _, printed = check(text)
+    assert [pod["kind"] for pod in printed["pods"]] == kinds
+
+
+def test_init_containers_and_sidecars(check):
+    spec = (
+        "initContainers:\n"
+        "  - {name: once, resources: {requests: {cpu: 3, memory: 1Gi}}}\n"
+        "  - {name: proxy, restartPolicy: Always, resources: {requests: {cpu: 500m, memory: 1Gi}}}\n"
+    )
+    text = deployment(RESOURCES.format(1, "1Gi", 2, "2Gi"), spec)
+    _, printed = check(text, "--memory-per-task", "8Gi")
+    assert [one["role"] for one in printed["pods"][0]["containers"]] == ["init", "sidecar", "main"]
+    memory = {one["name"] for one in printed["pods"][0]["containers"] for found in one["findings"]
+              if found["rule"] == "memory-over-limit"}  # fmt: skip
+    assert memory == {"web"}
+    # The init container asks for more than what runs together, so it decides: 3 CPUs of 8.
+    (pod,) = pods(read_documents(text.encode(), "f")[0], "f")
+    assert pack(pod, node("cpu=8,memory=100Gi"))[:2] == (2, "cpu")
+
+
+def test_how_many_fit_a_node_and_how_far_limits_overcommit_it(check):
+    text = deployment(RESOURCES.format("100m", "1Gi", 2, "4Gi"))
+    _, printed = check(text, "--node", "cpu=8,memory=32Gi")
+    assert printed["pods"][0]["node"] == {
+        "pods": 32, "bound_by": "memory", "cpu_overcommit": 8.0, "memory_overcommit": 4.0,
+    }  # fmt: skip
+    _, printed = check(deployment("image: x\n"), "--node", "cpu=8,memory=32Gi")
+    assert printed["pods"][0]["node"]["bound_by"] == "pods"
+    assert printed["pods"][0]["containers"][0]["workers"] == 12
