@@ -58,8 +58,13 @@ def test_the_knee_is_the_fewest_that_get_about_as_much_done_as_any():
 def test_while_throughput_rises_the_last_that_was_tried_is_used():
     seen = result(levels(10, 20, 30, 40))
     assert (seen.flat, seen.workers) == (False, 4)
-    assert seen.why == "throughput still rose there, and more were not tried"
-    assert result(levels(10, 20, 30, 25)).why == "4 brought no more, and more were not tried"
+    assert seen.why == "throughput still rose there, and more were not tried (because)"
+    assert result(levels(10, 20, 30, 25)).why == "4 brought no more, and more were not tried (because)"
+
+
+def test_of_a_single_level_it_is_not_said_that_throughput_rose():
+    seen = evaluate(levels(10), "2 workers may not fit in memory", make_limits(), make_usage(), gil=True)
+    assert (seen.workers, seen.why) == (1, "more were not tried (2 workers may not fit in memory)")
 
 
 def test_memory_allows_fewer_than_throughput_would_want():
