@@ -107,8 +107,12 @@ def test_the_estimate_is_the_most_that_a_call_was_seen_to_hold():
 
 
 def test_a_level_that_ended_badly_counts_for_nothing():
-    seen = result([*levels(10, 20), Level(3, ended="killed, most likely for memory")])
+    measured = [*levels(10, 20), Level(3, ended="raised RuntimeError: too many connections")]
+    seen = evaluate(measured, stop_reason(measured, 4, ROOM, 60.0), make_limits(), make_usage(), gil=True)
     assert [level.workers for level in seen.levels] == [1, 2]
+    assert seen.workers == 2
+    why = "throughput still rose there, and more failed (3 workers: raised RuntimeError: too many connections)"
+    assert f"use 2 workers for m:f: {why}" in " ".join(render("m:f", seen).split())
 
 
 def test_the_report_fits_80_columns_and_says_it_all():

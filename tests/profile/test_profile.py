@@ -60,7 +60,6 @@ def test_what_the_function_prints_is_not_in_the_answer(capsys):
     [
         ("support.profiled:failing", [], "support.profiled:failing raised KeyError: 'no'"),
         ("support.profiled:failing", ["--args", "[1]"], "raised KeyError: [1]"),
-        ("support.profiled:failing_beside_another", [], "raised RuntimeError: not made for this"),
         ("support.profiled:ending", [], "support.profiled:ending, called alone: ended with status 7"),
         ("support.profiled:pure", ["--args", "3"], "raised TypeError: pure() takes 0 positional arguments"),
         ("support.profiled:none", [], "'support.profiled:none': module 'support.profiled' has no attribute 'none'"),
@@ -91,6 +90,22 @@ def test_what_cannot_be_profiled_is_one_line(capsys, target, words, said):
     captured = capsys.readouterr()
     assert said in captured.err
     assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "raised"),
+    [
+        (["RuntimeError", '["too many\\nconnections"]'], "raised RuntimeError: too many connections"),
+        (["MemoryError"], "raised MemoryError"),
+        (["ValueError", f'["{"no " * 1000}"]'], f"raised ValueError: {'no ' * 48}..."),
+    ],
+    ids=["connections", "memory", "long"],
+)
+def test_an_error_beside_others_ends_the_climb_and_not_the_command(capsys, words, raised):
+    said = profiled(capsys, "failing_beside_another", "--args", *words, "--seconds", "0.05", "--most", "3")
+    assert [level["workers"] for level in said["levels"]] == [1]
+    assert (said["workers"], said["stopped"]) == (1, f"2 workers: {raised}")
+    assert said["why"] == f"more failed (2 workers: {raised})"
 
 
 def test_the_picture_has_the_limits_and_the_answer(tmp_path, capsys):

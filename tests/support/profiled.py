@@ -1,5 +1,6 @@
 """Functions to be profiled, by processes that import this module."""
 
+import builtins
 import hashlib
 import threading
 import time
@@ -33,9 +34,9 @@ def failing(word="no"):
     raise KeyError(word)
 
 
-def failing_beside_another():
-    if threading.active_count() > 3:  # the main thread, two workers
-        raise RuntimeError("not made for this")
+def failing_beside_another(kind="RuntimeError", words=()):
+    if threading.active_count() > 2 and not any(thread.name == "cgexec-gil" for thread in threading.enumerate()):
+        raise getattr(builtins, kind)(*words)
     time.sleep(0.01)
 
 

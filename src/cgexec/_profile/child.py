@@ -174,7 +174,7 @@ def main() -> None:
     except WrongTarget as error:
         answer = {"error": str(error), "ours": True}
     except Exception as error:  # noqa: BLE001  # the function's own: told, not raised
-        answer = {"error": f"{type(error).__name__}: {error}", "ours": False}
+        answer = {"error": f"{type(error).__name__}: {error}".removesuffix(": "), "ours": False}
     print(json.dumps(answer), file=out, flush=True)
 
 

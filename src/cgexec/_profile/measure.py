@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import IO, Any, NamedTuple
 
 from cgexec._kernel.files import Files
@@ -21,6 +22,8 @@ __all__ = ["Task", "climb"]
 _LOOK_S = 0.01
 # Beyond what its calls should take a level gets so much, in seconds.
 _PATIENCE_S = 30.0
+# Some errors are pages long, and this one is part of a sentence.
+_LONGEST_ERROR = 160
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS"})
 
 
@@ -55,7 +58,7 @@ def climb(
         told: called before each level with its number of workers and what was measured before.
 
     Raises:
-        ValueError: there is no such function, or it raises.
+        ValueError: there is no such function, or it raises when called alone.
     """
     levels: list[Level] = []
     begin = time.monotonic()
@@ -78,7 +81,7 @@ def _measure(task: Task, workers: int, alone_s: float | None) -> Level:
             before_s = _Deadline(patience)
             said = _line(child, before_s, None)
             if "error" in said:
-                raise _own_error(task, said)
+                return _raised(task, workers, said)
             held, counted = _held(child.pid), usage()
             looks: list[tuple[float, int]] = []
             assert child.stdin is not None, "it is a pipe"
@@ -93,13 +96,21 @@ def _measure(task: Task, workers: int, alone_s: float | None) -> Level:
             errors.seek(0)
             return Level(workers, ended=_death(child.returncode, errors.read()))
     if "error" in answer:
-        raise _own_error(task, answer)
+        return _raised(task, workers, answer)
     call = _Call(answer["tallies"], answer["gil"], [(when, max(0, size - held)) for when, size in looks], held)
     return _level(workers, call, _share(after.nr_throttled, counted.nr_throttled, after.nr_periods, counted.nr_periods))
 
 
-def _own_error(task: Task, said: dict[str, Any]) -> ValueError:
-    return ValueError(said["error"] if said["ours"] else f"{task.target} raised {said['error']}")
+def _raised(task: Task, workers: int, said: dict[str, Any]) -> Level:
+    """
+    Return the level that an error of the function's ended, such as that of a database with too few connections.
+
+    Raises:
+        ValueError: it raises alone as well, or cannot be called at all.
+    """
+    if said["ours"] or workers == 1:
+        raise ValueError(said["error"] if said["ours"] else f"{task.target} raised {said['error']}")
+    return Level(workers, ended=f"raised {shorten(said['error'], _LONGEST_ERROR, placeholder=' ...')}")
 
 
 def _share(after: int | None, before: int | None, periods: int | None, periods_before: int | None) -> float | None:
