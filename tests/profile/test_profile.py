@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgexec._cli import main
+from cgexec._profile import measure
 from support.profiled import MIB
 
 TESTS = Path(__file__).parents[1]
@@ -60,6 +61,7 @@ def test_what_the_function_prints_is_not_in_the_answer(capsys):
     [
         ("support.profiled:failing", [], "support.profiled:failing raised KeyError: 'no'"),
         ("support.profiled:failing", ["--args", "[1]"], "raised KeyError: [1]"),
+        ("support.profiled:asking", [], "support.profiled:asking raised EOFError: EOF when reading a line"),
         ("support.profiled:ending", [], "support.profiled:ending, called alone: ended with status 7"),
         ("support.profiled:pure", ["--args", "3"], "raised TypeError: pure() takes 0 positional arguments"),
         ("support.profiled:none", [], "'support.profiled:none': module 'support.profiled' has no attribute 'none'"),
@@ -69,6 +71,8 @@ def test_what_the_function_prints_is_not_in_the_answer(capsys):
         ("support.profiled:coroutine", [], "is a coroutine function"),
         ("support.profiled:pure", ["--kwargs", "[]"], "--kwargs []: expected a JSON object"),
         ("support.profiled:pure", ["--seconds", "0"], "--seconds 0: expected from 0.05 to 3600"),
+        ("support.profiled:pure", ["--budget", "nan"], "--budget nan: expected seconds, 0 or more"),
+        ("support.profiled:pure", ["--budget", "-1"], "--budget -1: expected seconds, 0 or more"),
         ("support.profiled:pure", ["--most", "0"], "--most 0: expected from 1 to 1000"),
         (
             "support.profiled:waiting",
@@ -90,6 +94,16 @@ def test_what_cannot_be_profiled_is_one_line(capsys, target, words, said):
     captured = capsys.readouterr()
     assert said in captured.err
     assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
+def test_a_call_that_does_not_end_is_given_up_with_what_to_pass(capsys, monkeypatch):
+    monkeypatch.setattr(measure, "_PATIENCE_S", 0)
+    words = ["--args", "60", "--seconds", "0.05", "--budget", "0"]
+    assert main(["profile", "support.profiled:waiting", *words]) == 2
+    assert capsys.readouterr().err == (
+        "cgexec-py: error: support.profiled:waiting, called alone: not over after 0 s; "
+        "if a call takes longer, pass a larger --budget\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def failing_beside_another(kind="RuntimeError", words=()):
     time.sleep(0.01)
 
 
+def asking():
+    return input()
+
+
 def ending():
     import os
 

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--seconds {arguments.seconds:g}: expected from 0.05 to 3600")
     if not 1 <= arguments.most <= 1000:
         raise ValueError(f"--most {arguments.most}: expected from 1 to 1000")
+    if not arguments.budget >= 0:  # not a number included
+        raise ValueError(f"--budget {arguments.budget:g}: expected seconds, 0 or more")
     steps = ladder(arguments.most)
     if arguments.plot is not None:
         check(arguments.plot)

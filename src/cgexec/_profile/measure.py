@@ -22,6 +22,8 @@ __all__ = ["Task", "climb"]
 _LOOK_S = 0.01
 # Beyond what its calls should take a level gets so much, in seconds.
 _PATIENCE_S = 30.0
+# What a call takes is not known before the first; one that takes so many budgets alone may be one that never ends.
+_BUDGETS = 3
 # Some errors are pages long, and this one is part of a sentence.
 _LONGEST_ERROR = 160
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS"})
@@ -58,7 +60,7 @@ def climb(
         told: called before each level with its number of workers and what was measured before.
 
     Raises:
-        ValueError: there is no such function, or it raises when called alone.
+        ValueError: there is no such function, or called alone it raises, or is not over in time.
     """
     levels: list[Level] = []
     begin = time.monotonic()
@@ -67,19 +69,19 @@ def climb(
         if why:
             return levels, why
         told(workers, levels)
-        levels.append(_measure(task, workers, levels[0].wall if levels else None))
+        call_s = 3 * (workers + 1) * levels[0].wall if levels else _BUDGETS * budget_s
+        levels.append(_measure(task, workers, task.seconds + call_s + _PATIENCE_S))
         if levels[0].ended:
             raise ValueError(f"{task.target}, called alone: {levels[0].ended}")
     last = levels[-1]
     return levels, f"{last.workers} workers: {last.ended}" if last.ended else f"{ladder[-1]} is the most to try"
 
 
-def _measure(task: Task, workers: int, alone_s: float | None) -> Level:
-    patience = None if alone_s is None else task.seconds + 3 * (workers + 1) * alone_s + _PATIENCE_S
+def _measure(task: Task, workers: int, patience: float) -> Level:
+    """*patience*: so many seconds for the call that warms up, and again for what is measured."""
     with tempfile.TemporaryFile("w+") as errors, _child(task, workers, errors) as child:
         try:
-            before_s = _Deadline(patience)
-            said = _line(child, before_s, None)
+            said = _line(child, _Deadline(patience), None)
             if "error" in said:
                 return _raised(task, workers, said)
             held, counted = _held(child.pid), usage()
@@ -87,9 +89,14 @@ def _measure(task: Task, workers: int, alone_s: float | None) -> Level:
             assert child.stdin is not None, "it is a pipe"
             child.stdin.write(b"\n")
             child.stdin.flush()
-            answer = _line(child, before_s, looks)
+            answer = _line(child, _Deadline(patience), looks)
             after = usage()
         except TimeoutError:
+            if workers == 1:
+                raise ValueError(
+                    f"{task.target}, called alone: not over after {patience:.0f} s; "
+                    "if a call takes longer, pass a larger --budget"
+                ) from None
             return Level(workers, ended=f"not over after {patience:.0f} s")
         except EOFError:
             child.wait()
@@ -176,11 +183,11 @@ def _volunteer(pid: int) -> None:
 
 
 class _Deadline:
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
 
     def check(self) -> None:
-        if self._end is not None and time.monotonic() > self._end:
+        if time.monotonic() > self._end:
             raise TimeoutError
 
 
