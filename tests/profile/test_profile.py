@@ -1,11 +1,15 @@
 """``python -m cgexec profile`` with real functions in real processes."""
 
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cgexec._cli import main
@@ -120,6 +124,38 @@ def test_an_error_beside_others_ends_the_climb_and_not_the_command(capsys, words
     assert [level["workers"] for level in said["levels"]] == [1]
     assert (said["workers"], said["stopped"]) == (1, f"2 workers: {raised}")
     assert said["why"] == f"more failed (2 workers: {raised})"
+
+
+def interrupted(tmp_path, number, callers):
+    """Interrupt the command once so many call; return its status, what it has said, and whether a child is left."""
+    path = tmp_path / "here"
+    os.mkfifo(path)
+    here = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-m", "cgexec", "profile", "support.profiled:beckoning", "--json", "--seconds", "0.05"]
+    words = ["--args", str(path), str(callers)]
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert select.select([here], [], [], 60)[0]
+            (child,) = psutil.Process(process.pid).children()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            os.close(here)
+            process.kill()
+    return process.returncode, out, err, child.is_running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_it_says_so_and_leaves_no_child(tmp_path, number):
+    assert interrupted(tmp_path, number, 0) == (130, "", "cgexec-py: interrupted\n", False)
+
+
+def test_what_was_measured_before_an_interruption_is_told(tmp_path):
+    status, out, err, left = interrupted(tmp_path, signal.SIGINT, 2)
+    assert (status, err, left) == (130, "", False)
+    said = json.loads(out)
+    assert [level["workers"] for level in said["levels"]] == [1]
+    assert (said["stopped"], said["why"]) == ("interrupted", "more were not tried (interrupted)")
 
 
 def test_the_picture_has_the_limits_and_the_answer(tmp_path, capsys):

@@ -8,6 +8,11 @@ import time
 MIB = 1 << 20
 
 
+def _callers():
+    """Return how many threads call now, beside the main one and the one that asks for the lock."""
+    return len([thread for thread in threading.enumerate() if thread.name != "cgexec-gil"]) - 1
+
+
 def pure():
     return sum(number * number for number in range(50_000))
 
@@ -35,8 +40,17 @@ def failing(word="no"):
 
 
 def failing_beside_another(kind="RuntimeError", words=()):
-    if threading.active_count() > 2 and not any(thread.name == "cgexec-gil" for thread in threading.enumerate()):
+    if _callers() == 2:
         raise getattr(builtins, kind)(*words)
+    time.sleep(0.01)
+
+
+def beckoning(path, callers):
+    """Once so many call at the same time, write to *path*, where somebody waits for it, and do not end."""
+    if _callers() == callers:
+        with open(path, "w", buffering=1) as file:
+            file.write("here\n")
+            time.sleep(60)
     time.sleep(0.01)
 
 

@@ -17,8 +17,9 @@ from cgexec._kernel.parse import parse_kib_table
 from cgexec._profile.evaluate import Level, stop_reason, worth_keeping
 from cgexec._usage import usage
 
-__all__ = ["Task", "climb"]
+__all__ = ["INTERRUPTED", "Task", "climb"]
 
+INTERRUPTED = "interrupted"
 _LOOK_S = 0.01
 # Beyond what its calls should take a level gets so much, in seconds.
 _PATIENCE_S = 30.0
@@ -51,7 +52,7 @@ def climb(
     task: Task, ladder: Sequence[int], budget_s: float, told: Callable[[int, Sequence[Level]], object]
 ) -> tuple[list[Level], str]:
     """
-    Measure one level after the other, and return them and why no more were.
+    Measure one level after the other, and return them and why no more were; `INTERRUPTED` if that was why.
 
     Args:
         task: what to call.
@@ -61,20 +62,37 @@ def climb(
 
     Raises:
         ValueError: there is no such function, or called alone it raises, or is not over in time.
+        KeyboardInterrupt: before the first level was over.
     """
     levels: list[Level] = []
+    try:
+        return levels, _climb(task, ladder, budget_s, told, levels)
+    except KeyboardInterrupt:
+        if not levels:
+            raise
+        return levels, INTERRUPTED
+
+
+def _climb(
+    task: Task,
+    ladder: Sequence[int],
+    budget_s: float,
+    told: Callable[[int, Sequence[Level]], object],
+    levels: list[Level],
+) -> str:
+    """Add to *levels* one after the other; return why no more."""
     begin = time.monotonic()
     for workers in ladder:
         why = stop_reason(levels, workers, usage().headroom_bytes, budget_s - (time.monotonic() - begin))
         if why:
-            return levels, why
+            return why
         told(workers, levels)
         call_s = 3 * (workers + 1) * levels[0].wall if levels else _BUDGETS * budget_s
         levels.append(_measure(task, workers, task.seconds + call_s + _PATIENCE_S))
         if levels[0].ended:
             raise ValueError(f"{task.target}, called alone: {levels[0].ended}")
     last = levels[-1]
-    return levels, f"{last.workers} workers: {last.ended}" if last.ended else f"{ladder[-1]} is the most to try"
+    return f"{last.workers} workers: {last.ended}" if last.ended else f"{ladder[-1]} is the most to try"
 
 
 def _measure(task: Task, workers: int, patience: float) -> Level:
@@ -171,6 +189,7 @@ def _child(task: Task, workers: int, errors: IO[str]) -> Iterator["subprocess.Po
             yield child
         finally:
             child.kill()
+            child.wait()  # an interrupted `with` would go without
 
 
 def _volunteer(pid: int) -> None:
