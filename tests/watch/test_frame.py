@@ -9,7 +9,7 @@ from cgexec._watch.frame import make_frame
 
 GIB = 1 << 30
 POOL = {
-    "name": "reports", "mode": "enforce", "limit": 8, "running": 8, "waiting": 122, "oldest_waiting": 412.0,
+    "number": 1, "name": "reports", "mode": "enforce", "limit": 8, "running": 8, "waiting": 122, "oldest_waiting": 412.0,
     "longest_running": 280.0, "longest_running_function": "app.reports.monthly.generate", "rejected": {"queue": 12},
     "completed": 30, "failed": 2, "held_for": None, "blocked": 0, "closed": None,
 }  # fmt: skip
@@ -40,6 +40,19 @@ def test_a_frame_shows_use_rates_and_pools():
         "pool     running  waiting  oldest  longest                 rate  refused",
         "reports   8 of 8      122   7 min  5 min monthly.generate   3/s       12",
     ]
+
+
+def test_two_pools_of_one_name_have_rates_of_their_own():
+    def said(time, **completed):
+        pools = [{**POOL, "number": int(number[1:]), "completed": count} for number, count in completed.items()]
+        return [{**PROCESS, "time": time, "pools": pools}]
+
+    def rates(now, before):
+        return [row.rate for row in make_frame(now, before, where="here", clock="12:00:00").pools]
+
+    assert rates(said(102.0, _1=40, _2=500), said(100.0, _1=30, _2=100)) == ["5/s", "200/s"]
+    assert rates(said(102.0, _2=500), said(100.0, _1=30, _2=100)) == ["200/s"]  # the first has been closed
+    assert rates(said(102.0, _1=40, _3=500), said(100.0, _1=30, _2=100)) == ["5/s", "-"]
 
 
 def test_the_first_frame_has_no_rates():

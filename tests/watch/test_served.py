@@ -49,6 +49,17 @@ def test_a_pool_that_is_gone_is_told_of_no_longer(place):
         assert "gone" not in [one["name"] for one in fetch(place)["pools"]]
 
 
+def test_pools_of_one_name_are_told_apart_by_a_number_in_the_order_they_were_made(place):
+    with (
+        cgexec.ThreadPoolExecutor(2, name="twin"),
+        cgexec.ThreadPoolExecutor(3, name="twin"),
+        cgexec.serve_stats(place),
+    ):
+        twins = [one for one in fetch(place)["pools"] if one["name"] == "twin"]
+    assert [one["limit"] for one in twins] == [2, 3]
+    assert twins[0]["number"] < twins[1]["number"]
+
+
 def test_only_its_user_may_open_it(place):
     before = os.umask(0)
     try:

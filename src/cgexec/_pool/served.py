@@ -155,21 +155,21 @@ _asked = False
 
 def snapshot() -> dict[str, Any]:
     """Return the numbers of this process as plain JSON values; *inf* and *nan* are null."""
-    seen = sorted((pool.stats() for pool in pools()[:_MOST_POOLS]), key=lambda stats: stats.name)
+    seen = sorted(((pool.stats(), number) for pool, number in pools()[:_MOST_POOLS]), key=lambda each: each[0].name)
     said: dict[str, Any] = _plain({
         "cgexec": __version__,
         "pid": os.getpid(),
         "time": time.time(),
         "limits": asdict(limits()),
         "usage": asdict(usage()),
-        "pools": [_pool(stats) for stats in seen if stats.closed is None or stats.running],
+        "pools": [_pool(stats, number) for stats, number in seen if stats.closed is None or stats.running],
     })  # fmt: skip
     return said
 
 
-def _pool(stats: Stats) -> dict[str, Any]:
+def _pool(stats: Stats, number: int) -> dict[str, Any]:
     largest = sorted(stats.footprints.items(), key=lambda each: -(each[1].bytes or 0))[:_MOST_FUNCTIONS]
-    return {**asdict(stats), "footprints": {name: learned._asdict() for name, learned in largest}}
+    return {"number": number, **asdict(stats), "footprints": {name: learned._asdict() for name, learned in largest}}
 
 
 def _plain(value: Any) -> Any:
