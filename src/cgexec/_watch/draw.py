@@ -1,12 +1,14 @@
 """A frame as text of 80 columns, and as what rich draws on a terminal."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from cgexec._extras import extra
 from cgexec._watch.frame import Bar, Frame, PoolRow
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.text import Text
 
 __all__ = ["as_rich", "as_text"]
 
@@ -43,12 +45,12 @@ def _table(pools: tuple[PoolRow, ...]) -> list[str]:
     rows = [_HEADS, *(_cells(row) for row in pools)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     widths[0] = min(widths[0], _NAME)
-    # The function's name gives way to the numbers.
+    # The function's name gives way to the numbers, its module first.
     widths[4] = max(8, min(widths[4], _WIDTH - sum(widths) + widths[4] - 2 * (len(widths) - 1)))
     lines = []
     for row in rows:
         cells = [
-            _cut(cell, width).ljust(width) if column in (0, 4) else cell.rjust(width)
+            cell.rjust(width) if column not in (0, 4) else _fit(cell, width, module=column == 4).ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells))
@@ -59,8 +61,16 @@ def _troubles(pools: tuple[PoolRow, ...]) -> list[str]:
     return [f"{row.name}: {row.trouble}" for row in pools if row.trouble]
 
 
-def _cut(text: str, width: int) -> str:
+def _fit(text: str, width: int, *, module: bool) -> str:
+    """Return so much of *text* as fits. *module*: it ends in a function's, as ``5 min monthly.generate`` does."""
+    if module and len(text) > width:
+        text = _without_module(text)
     return text if len(text) <= width else f"{text[: width - 1]}~"
+
+
+def _without_module(text: str) -> str:
+    duration, space, name = text.rpartition(" ")
+    return duration + space + name.rpartition(".")[2]
 
 
 def as_rich(frame: Frame) -> "Group":
@@ -92,9 +102,24 @@ def as_rich(frame: Frame) -> "Group":
             )  # fmt: skip
         for row in frame.pools:
             style = "yellow" if row.trouble else ""
-            table.add_row(*(Text(cell, style) for cell in _cells(row)))
+            cells = [Text(cell, style) for cell in _cells(row)]
+            table.add_row(*cells[:4], _Longest(row.longest, style), *cells[5:])
         parts += [Text(""), table, *(Text(line, "yellow") for line in _troubles(frame.pools))]
     return Group(*parts)
+
+
+class _Longest(NamedTuple):
+    """The longest task's cell for rich, which says only while it draws how wide that may be."""
+
+    text: str
+    style: str
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Text]":
+        """Draw it."""
+        from rich.text import Text
+
+        whole = Text(self.text, self.style)
+        yield whole if whole.cell_len <= options.max_width else Text(_without_module(self.text), self.style)
 
 
 def _style(share: float) -> str:
