@@ -23,7 +23,10 @@ _HEADS = ("pool", "running", "waiting", "oldest", "longest", "rate", "refused")
 def as_text(frame: Frame) -> str:
     """Return the frame as lines, complete without colour, none longer than 80."""
     label = max((len(bar.label) for bar in frame.bars), default=0)
-    lines = [frame.title, *(_bar_line(bar, label) for bar in frame.bars)]
+    lines = [frame.title]
+    if frame.notice:
+        lines.append(frame.notice)
+    lines += [_bar_line(bar, label) for bar in frame.bars]
     if frame.facts:
         lines.append(", ".join(frame.facts))
     if frame.pools:
@@ -91,7 +94,10 @@ def as_rich(frame: Frame) -> "Group":
         drawn = Text("") if bar.share is None else ProgressBar(1.0, min(1.0, bar.share), _BAR, complete_style=style)
         percent = "" if bar.share is None else f"{bar.share:.0%}"
         bars.add_row(Text(bar.label), drawn, Text(percent, style, justify="right"), Text(bar.text))
-    parts: list[Text | Table] = [Text(frame.title, "bold"), bars, Text("  ".join(frame.facts))]
+    parts: list[Text | Table] = [Text(frame.title, "bold")]
+    if frame.notice:
+        parts.append(Text(frame.notice, "red"))
+    parts += [bars, Text("  ".join(frame.facts))]
     if frame.pools:
         table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="bold")
         for head in _HEADS:

@@ -40,12 +40,13 @@ class PoolRow(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """All that is shown."""
+    """All that is shown; *notice*: what is to be known of it, "" if nothing is."""
 
     title: str
     bars: tuple[Bar, ...]
     facts: tuple[str, ...]
     pools: tuple[PoolRow, ...]
+    notice: str = ""
 
 
 def make_frame(
