@@ -1,6 +1,7 @@
 """The socket of a service: who may open it, what it tells, and what a client cannot do to it."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -90,6 +91,65 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting_for_long(place, monkey
         lazy.connect(str(place))
         with pytest.raises(ValueError, match="says more than 4 MiB"):
             fetch(place)
+
+
+def test_numbers_that_cannot_be_had_lose_one_client_and_not_the_server(place, monkeypatch, caplog):
+    answers = [MemoryError(), ZeroDivisionError(), {"pools": []}]
+
+    def tell():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(served, "snapshot", tell)
+    with cgexec.serve_stats(place):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="closed without a word; the service's log says why"):
+                fetch(place)
+        assert fetch(place) == {"pools": []}
+    (told,) = [record for record in caplog.records if "[stats-socket-failed]" in record.getMessage()]
+    assert told.exc_info[0] is MemoryError
+
+
+class Tired(socket.socket):
+    """Accepts nobody at first."""
+
+    errors = ()
+
+    def accept(self):
+        if self.errors:
+            raise OSError(self.errors.pop(0), "not now")
+        return super().accept()
+
+
+def test_a_client_that_cannot_come_in_does_not_end_the_server(place, monkeypatch):
+    monkeypatch.setattr(served, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(Tired, "errors", [errno.EMFILE, errno.ECONNABORTED])
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Tired)
+        server = cgexec.serve_stats(place)
+    with server:
+        assert fetch(place)["pid"] == os.getpid()
+    assert Tired.errors == []
+
+
+def test_a_server_that_accepts_nobody_can_be_closed_at_once(place, monkeypatch):
+    monkeypatch.setattr(served, "_PAUSE_S", 2 * SOON)
+    waits = threading.Event()
+
+    class Never(Tired):
+        def accept(self):
+            waits.set()
+            raise OSError(errno.EMFILE, "not now")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Never)
+        server = cgexec.serve_stats(place)
+    assert waits.wait(SOON)
+    server.close()
+    server._thread.join(SOON)
+    assert not server._thread.is_alive()
 
 
 def test_a_folder_has_a_socket_for_each_process(tmp_path):
