@@ -58,8 +58,13 @@ def test_the_knee_is_the_fewest_that_get_about_as_much_done_as_any():
 def test_while_throughput_rises_the_last_that_was_tried_is_used():
     seen = result(levels(10, 20, 30, 40))
     assert (seen.flat, seen.workers) == (False, 4)
-    assert seen.why == "throughput still rose there, and more were not tried"
-    assert result(levels(10, 20, 30, 25)).why == "4 brought no more, and more were not tried"
+    assert seen.why == "throughput still rose there, and more were not tried (because)"
+    assert result(levels(10, 20, 30, 25)).why == "4 brought no more, and more were not tried (because)"
+
+
+def test_of_a_single_level_it_is_not_said_that_throughput_rose():
+    seen = evaluate(levels(10), "2 workers may not fit in memory", make_limits(), make_usage(), gil=True)
+    assert (seen.workers, seen.why) == (1, "more were not tried (2 workers may not fit in memory)")
 
 
 def test_memory_allows_fewer_than_throughput_would_want():
@@ -102,8 +107,12 @@ def test_the_estimate_is_the_most_that_a_call_was_seen_to_hold():
 
 
 def test_a_level_that_ended_badly_counts_for_nothing():
-    seen = result([*levels(10, 20), Level(3, ended="killed, most likely for memory")])
+    measured = [*levels(10, 20), Level(3, ended="raised RuntimeError: too many connections")]
+    seen = evaluate(measured, stop_reason(measured, 4, ROOM, 60.0), make_limits(), make_usage(), gil=True)
     assert [level.workers for level in seen.levels] == [1, 2]
+    assert seen.workers == 2
+    why = "throughput still rose there, and more failed (3 workers: raised RuntimeError: too many connections)"
+    assert f"use 2 workers for m:f: {why}" in " ".join(render("m:f", seen).split())
 
 
 def test_the_report_fits_80_columns_and_says_it_all():

@@ -1,14 +1,19 @@
 """``python -m cgexec profile`` with real functions in real processes."""
 
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cgexec._cli import main
+from cgexec._profile import measure
 from support.profiled import MIB
 
 TESTS = Path(__file__).parents[1]
@@ -60,7 +65,7 @@ def test_what_the_function_prints_is_not_in_the_answer(capsys):
     [
         ("support.profiled:failing", [], "support.profiled:failing raised KeyError: 'no'"),
         ("support.profiled:failing", ["--args", "[1]"], "raised KeyError: [1]"),
-        ("support.profiled:failing_beside_another", [], "raised RuntimeError: not made for this"),
+        ("support.profiled:asking", [], "support.profiled:asking raised EOFError: EOF when reading a line"),
         ("support.profiled:ending", [], "support.profiled:ending, called alone: ended with status 7"),
         ("support.profiled:pure", ["--args", "3"], "raised TypeError: pure() takes 0 positional arguments"),
         ("support.profiled:none", [], "'support.profiled:none': module 'support.profiled' has no attribute 'none'"),
@@ -89,6 +94,64 @@ def test_what_cannot_be_profiled_is_one_line(capsys, target, words, said):
     captured = capsys.readouterr()
     assert said in captured.err
     assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
+def test_a_call_that_does_not_end_is_given_up_with_what_to_pass(capsys, monkeypatch):
+    monkeypatch.setattr(measure, "_PATIENCE_S", 0)
+    words = ["--args", "60", "--seconds", "0.05", "--budget", "0"]
+    assert main(["profile", "support.profiled:waiting", *words]) == 2
+    assert capsys.readouterr().err == (
+        "cgexec-py: error: support.profiled:waiting, called alone: not over after 0 s; "
+        "if a call takes longer, pass a larger --budget\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "raised"),
+    [
+        (["RuntimeError", '["too many\\nconnections"]'], "raised RuntimeError: too many connections"),
+        (["MemoryError"], "raised MemoryError"),
+        (["ValueError", f'["{"no " * 1000}"]'], f"raised ValueError: {'no ' * 48}..."),
+    ],
+    ids=["connections", "memory", "long"],
+)
+def test_an_error_beside_others_ends_the_climb_and_not_the_command(capsys, words, raised):
+    said = profiled(capsys, "failing_beside_another", "--args", *words, "--seconds", "0.05", "--most", "3")
+    assert [level["workers"] for level in said["levels"]] == [1]
+    assert (said["workers"], said["stopped"]) == (1, f"2 workers: {raised}")
+    assert said["why"] == f"more failed (2 workers: {raised})"
+
+
+def interrupted(tmp_path, number, callers):
+    """Interrupt the command once so many call; return its status, what it has said, and whether a child is left."""
+    path = tmp_path / "here"
+    os.mkfifo(path)
+    here = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-m", "cgexec", "profile", "support.profiled:beckoning", "--json", "--seconds", "0.05"]
+    words = ["--args", str(path), str(callers)]
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert select.select([here], [], [], 60)[0]
+            (child,) = psutil.Process(process.pid).children()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            os.close(here)
+            process.kill()
+    return process.returncode, out, err, child.is_running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_it_says_so_and_leaves_no_child(tmp_path, number):
+    assert interrupted(tmp_path, number, 0) == (130, "", "cgexec-py: interrupted\n", False)
+
+
+def test_what_was_measured_before_an_interruption_is_told(tmp_path):
+    status, out, err, left = interrupted(tmp_path, signal.SIGINT, 2)
+    assert (status, err, left) == (130, "", False)
+    said = json.loads(out)
+    assert [level["workers"] for level in said["levels"]] == [1]
+    assert (said["stopped"], said["why"]) == ("interrupted", "more were not tried (interrupted)")
 
 
 def test_the_picture_has_the_limits_and_the_answer(tmp_path, capsys):

@@ -1,10 +1,16 @@
 """Functions to be profiled, by processes that import this module."""
 
+import builtins
 import hashlib
 import threading
 import time
 
 MIB = 1 << 20
+
+
+def _callers():
+    """Return how many threads call now, beside the main one and the one that asks for the lock."""
+    return len([thread for thread in threading.enumerate() if thread.name != "cgexec-gil"]) - 1
 
 
 def pure():
@@ -33,10 +39,23 @@ def failing(word="no"):
     raise KeyError(word)
 
 
-def failing_beside_another():
-    if threading.active_count() > 3:  # the main thread, two workers
-        raise RuntimeError("not made for this")
+def failing_beside_another(kind="RuntimeError", words=()):
+    if _callers() == 2:
+        raise getattr(builtins, kind)(*words)
     time.sleep(0.01)
+
+
+def beckoning(path, callers):
+    """Once so many call at the same time, write to *path*, where somebody waits for it, and do not end."""
+    if _callers() == callers:
+        with open(path, "w", buffering=1) as file:
+            file.write("here\n")
+            time.sleep(60)
+    time.sleep(0.01)
+
+
+def asking():
+    return input()
 
 
 def ending():

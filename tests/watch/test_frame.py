@@ -1,15 +1,17 @@
 """What is shown: right numbers, 80 columns, and whatever a socket may say."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgexec._watch.draw import as_text
+from cgexec._watch.draw import as_rich, as_text
 from cgexec._watch.frame import make_frame
 
 GIB = 1 << 30
 POOL = {
-    "name": "reports", "mode": "enforce", "limit": 8, "running": 8, "waiting": 122, "oldest_waiting": 412.0,
+    "number": 1, "name": "reports", "mode": "enforce", "limit": 8, "running": 8, "waiting": 122, "oldest_waiting": 412.0,
     "longest_running": 280.0, "longest_running_function": "app.reports.monthly.generate", "rejected": {"queue": 12},
     "completed": 30, "failed": 2, "held_for": None, "blocked": 0, "closed": None,
 }  # fmt: skip
@@ -29,6 +31,15 @@ def text(now, before=()):
     return as_text(make_frame(now, before, where="here", clock="12:00:00"))
 
 
+def drawn(now, before=(), *, width):
+    """Return what rich draws on a terminal of so many columns."""
+    console = pytest.importorskip("rich.console", reason='needs rich: pip install "cgexec[rich]"')
+    file = io.StringIO()
+    frame = make_frame(now, before, where="here", clock="12:00:00")
+    console.Console(width=width, file=file).print(as_rich(frame))
+    return file.getvalue()
+
+
 def test_a_frame_shows_use_rates_and_pools():
     assert text([LATER], [PROCESS]).split("\n") == [
         "cgexec  here  12:00:00",
@@ -40,6 +51,19 @@ def test_a_frame_shows_use_rates_and_pools():
         "pool     running  waiting  oldest  longest                 rate  refused",
         "reports   8 of 8      122   7 min  5 min monthly.generate   3/s       12",
     ]
+
+
+def test_two_pools_of_one_name_have_rates_of_their_own():
+    def said(time, **completed):
+        pools = [{**POOL, "number": int(number[1:]), "completed": count} for number, count in completed.items()]
+        return [{**PROCESS, "time": time, "pools": pools}]
+
+    def rates(now, before):
+        return [row.rate for row in make_frame(now, before, where="here", clock="12:00:00").pools]
+
+    assert rates(said(102.0, _1=40, _2=500), said(100.0, _1=30, _2=100)) == ["5/s", "200/s"]
+    assert rates(said(102.0, _2=500), said(100.0, _1=30, _2=100)) == ["200/s"]  # the first has been closed
+    assert rates(said(102.0, _1=40, _3=500), said(100.0, _1=30, _2=100)) == ["5/s", "-"]
 
 
 def test_the_first_frame_has_no_rates():
@@ -73,6 +97,20 @@ def test_long_names_and_large_numbers_fit_80_columns():
     assert "1000 of 1000" in lines[-2]
 
 
+LONG = {**POOL, "name": "reports-of-the-month", "longest_running_function": "__main__.render_report"}
+
+
+def test_the_module_gives_way_before_the_name_of_the_function():
+    assert "5 min render_report " in text([{**PROCESS, "pools": [LONG]}])
+    longer = {**LONG, "longest_running_function": "app.jobs." + "render_" * 5}
+    assert "5 min render_rende~ " in text([{**PROCESS, "pools": [longer]}])
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, "5 min render_report "), (100, "5 min __main__.render_report ")])
+def test_the_module_gives_way_on_a_terminal_too(width, shown):
+    assert shown in drawn([{**PROCESS, "pools": [LONG]}], width=width)
+
+
 def test_nothing_that_a_terminal_would_act_on_is_shown():
     nasty = {**POOL, "name": "\x1b[2J\x07", "longest_running_function": "a\rb\n\x9b31m", "mode": "\x1b]0;x\x07"}
     shown = text([{**PROCESS, "pools": [nasty]}])
@@ -100,13 +138,4 @@ PROCESSES = st.fixed_dictionaries(
 def test_whatever_a_socket_says_is_shown(now, before):
     shown = text(now, before)
     assert all(len(line) <= 80 for line in shown.split("\n"))
-    pytest.importorskip("rich", reason='needs rich: pip install "cgexec[rich]"')
-    from io import StringIO
-
-    from rich.console import Console
-
-    from cgexec._watch.draw import as_rich
-
-    file = StringIO()
-    Console(width=80, file=file).print(as_rich(make_frame(now, before, where="here", clock="12:00:00")))
-    assert all(len(line) <= 80 for line in file.getvalue().split("\n"))
+    assert all(len(line) <= 80 for line in drawn(now, before, width=80).split("\n"))

@@ -1,6 +1,7 @@
 """The socket of a service: who may open it, what it tells, and what a client cannot do to it."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -49,6 +50,17 @@ def test_a_pool_that_is_gone_is_told_of_no_longer(place):
         assert "gone" not in [one["name"] for one in fetch(place)["pools"]]
 
 
+def test_pools_of_one_name_are_told_apart_by_a_number_in_the_order_they_were_made(place):
+    with (
+        cgexec.ThreadPoolExecutor(2, name="twin"),
+        cgexec.ThreadPoolExecutor(3, name="twin"),
+        cgexec.serve_stats(place),
+    ):
+        twins = [one for one in fetch(place)["pools"] if one["name"] == "twin"]
+    assert [one["limit"] for one in twins] == [2, 3]
+    assert twins[0]["number"] < twins[1]["number"]
+
+
 def test_only_its_user_may_open_it(place):
     before = os.umask(0)
     try:
@@ -79,6 +91,65 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting_for_long(place, monkey
         lazy.connect(str(place))
         with pytest.raises(ValueError, match="says more than 4 MiB"):
             fetch(place)
+
+
+def test_numbers_that_cannot_be_had_lose_one_client_and_not_the_server(place, monkeypatch, caplog):
+    answers = [MemoryError(), ZeroDivisionError(), {"pools": []}]
+
+    def tell():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(served, "snapshot", tell)
+    with cgexec.serve_stats(place):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="closed without a word; the service's log says why"):
+                fetch(place)
+        assert fetch(place) == {"pools": []}
+    (told,) = [record for record in caplog.records if "[stats-socket-failed]" in record.getMessage()]
+    assert told.exc_info[0] is MemoryError
+
+
+class Tired(socket.socket):
+    """Accepts nobody at first."""
+
+    errors = ()
+
+    def accept(self):
+        if self.errors:
+            raise OSError(self.errors.pop(0), "not now")
+        return super().accept()
+
+
+def test_a_client_that_cannot_come_in_does_not_end_the_server(place, monkeypatch):
+    monkeypatch.setattr(served, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(Tired, "errors", [errno.EMFILE, errno.ECONNABORTED])
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Tired)
+        server = cgexec.serve_stats(place)
+    with server:
+        assert fetch(place)["pid"] == os.getpid()
+    assert Tired.errors == []
+
+
+def test_a_server_that_accepts_nobody_can_be_closed_at_once(place, monkeypatch):
+    monkeypatch.setattr(served, "_PAUSE_S", 2 * SOON)
+    waits = threading.Event()
+
+    class Never(Tired):
+        def accept(self):
+            waits.set()
+            raise OSError(errno.EMFILE, "not now")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Never)
+        server = cgexec.serve_stats(place)
+    assert waits.wait(SOON)
+    server.close()
+    server._thread.join(SOON)
+    assert not server._thread.is_alive()
 
 
 def test_a_folder_has_a_socket_for_each_process(tmp_path):

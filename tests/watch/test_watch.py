@@ -1,6 +1,8 @@
 """``python -m cgexec watch`` as it is called: on a terminal, in a pipe, for a script."""
 
+import argparse
 import fcntl
+import io
 import json
 import os
 import pty
@@ -13,7 +15,9 @@ import termios
 import pytest
 
 import cgexec
-from cgexec._cli import main
+from cgexec._cli import main, watch
+from cgexec._watch.draw import as_rich, as_text
+from cgexec._watch.frame import Frame
 from support.pools import SOON, holding
 
 
@@ -70,6 +74,44 @@ def test_a_wrong_call_is_one_line(words, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def looking(place):
+    """What the command is told where it goes on looking, without a pause between two looks."""
+    return argparse.Namespace(socket=str(place), once=False, interval=0)
+
+
+def test_a_service_that_restarts_is_waited_for_with_its_last_numbers_in_view(tmp_path):
+    place = tmp_path / "stats.sock"
+    with cgexec.ThreadPoolExecutor(2, name="jobs"):
+        with cgexec.serve_stats(place):
+            frames = watch._frames(looking(place))
+            before = next(frames)
+        away, still_away = next(frames), next(frames)
+        with cgexec.serve_stats(place):
+            after = next(frames)
+    assert as_text(away).split("\n")[1].startswith("not answering since ")
+    assert still_away == away == before._replace(notice=away.notice)
+    assert (after.notice, before.notice) == ("", "")
+    assert "jobs" in [row.name for row in after.pools]
+
+
+def test_the_last_numbers_on_a_terminal_are_marked_as_such():
+    console = pytest.importorskip("rich.console", reason='needs rich: pip install "cgexec[rich]"')
+    file = io.StringIO()
+    console.Console(file=file).print(as_rich(Frame("title", (), (), (), "not answering since 12:00:00")))
+    assert file.getvalue().startswith("title\nnot answering since 12:00:00\n")
+
+
+def test_a_look_without_an_answer_is_no_line_of_json(monkeypatch, capsys):
+    monkeypatch.setattr(watch, "_looks", lambda _: [[{"pid": 1}], [], [{"pid": 2}]])
+    watch._print_json(looking("stats.sock"))
+    assert capsys.readouterr().out == '{"pid": 1}\n{"pid": 2}\n'
+
+
+def test_a_service_that_was_never_there_is_an_error_at_once(tmp_path):
+    with pytest.raises(ValueError, match="is the service running"):
+        next(watch._frames(looking(tmp_path / "stats.sock")))
 
 
 COMMAND = [sys.executable, "-W", "error", "-m", "cgexec", "watch"]

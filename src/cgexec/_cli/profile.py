@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cgexec._cli.seconds import seconds
+from cgexec._demo.contest import signals_interrupt
 from cgexec._limits import limits
 from cgexec._profile.evaluate import Level, evaluate, ladder
-from cgexec._profile.measure import Task, climb
+from cgexec._profile.measure import INTERRUPTED, Task, climb
 from cgexec._profile.plot import check, plot
 from cgexec._profile.report import as_dict, render
 from cgexec._recommend import gil_enabled
@@ -19,6 +20,7 @@ from cgexec._usage import usage
 
 __all__ = ["add", "run"]
 
+_ON_INTERRUPT = 130
 _Told = Callable[[int, Sequence[Level]], object]
 
 
@@ -43,7 +45,17 @@ def add(commands: Any) -> None:  # Any: argparse has no public name for what add
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print what follows, and return the exit status: 1 if memory does not suffice for one call."""
+    """Profile, and return the exit status: 1 if memory does not suffice for one call, 130 if interrupted."""
+    try:
+        with signals_interrupt():
+            return _profile(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("cgexec-py: interrupted\n")
+        return _ON_INTERRUPT
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    """Measure, and print what follows, also from the levels before an interruption."""
     task = Task(
         arguments.target, [_value(text) for text in arguments.args], _kwargs(arguments.kwargs), arguments.seconds
     )
@@ -62,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(render(task.target, result, bold=bold))
     if arguments.plot is not None:
         plot(task.target, result, arguments.plot)
+    if stopped == INTERRUPTED:
+        return _ON_INTERRUPT
     return 0 if result.recommendation.fits else 1
 
 

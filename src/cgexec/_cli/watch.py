@@ -52,8 +52,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _looks(arguments: argparse.Namespace) -> Iterator[_Said]:
+    """Return what is said at each look; nothing where somebody was there before, and is not now."""
+    answered = False
     while True:
-        yield _look(arguments.socket)
+        try:
+            said = _look(arguments.socket)
+        except ValueError:  # a service that restarts comes back; one that was never there may be a mistyped name
+            if not answered:
+                raise
+            said = []
+        answered = True
+        yield said
         if arguments.once:
             return
         time.sleep(arguments.interval)
@@ -76,9 +85,16 @@ def _look(place: str | None) -> _Said:
 
 def _frames(arguments: argparse.Namespace) -> Iterator[Frame]:
     before: _Said = []
+    frame: Frame | None = None
     for said in _looks(arguments):
-        yield make_frame(said, before, where=_where(arguments.socket, said), clock=time.strftime("%H:%M:%S"))
-        before = said
+        clock = time.strftime("%H:%M:%S")
+        if said:
+            frame = make_frame(said, before, where=_where(arguments.socket, said), clock=clock)
+            before = said
+        elif frame is not None and not frame.notice:
+            frame = frame._replace(notice=f"not answering since {clock}; its last numbers were:")
+        if frame is not None:
+            yield frame
 
 
 def _where(place: str | None, said: _Said) -> str:
@@ -88,7 +104,7 @@ def _where(place: str | None, said: _Said) -> str:
 
 
 def _print_json(arguments: argparse.Namespace) -> None:
-    for said in _looks(arguments):
+    for said in filter(None, _looks(arguments)):
         print(json.dumps(said[0] if not arguments.socket or len(said) == 1 else said), flush=True)
 
 

@@ -34,6 +34,8 @@ _NAME = "cgexec-stats"
 _LONGEST_PATH = 103
 # A client that does not take its line is given up after so many seconds.
 _PATIENCE_S = 2.0
+# After a client could not come in, the next is waited for so much later.
+_PAUSE_S = 0.5
 _MOST_POOLS, _MOST_FUNCTIONS = 200, 50
 
 
@@ -43,25 +45,40 @@ class StatsServer:
     def __init__(self, path: str) -> None:
         self.path = path
         self._pid = os.getpid()
+        self._closed = threading.Event()
+        self._failed = False  # only the thread's
         self._socket = _listen(path)
         self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
         self._thread.start()
         _servers.append(self)
 
     def _run(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
-                client, _ = self._socket.accept()
-            except OSError:  # closed
+                self._serve()
+            except Exception:  # noqa: BLE001  # closed; or no descriptor or memory is left, which may pass
+                self._closed.wait(_PAUSE_S)
+
+    def _serve(self) -> None:
+        """Tell one client the numbers; raise what kept it from coming in."""
+        client, _ = self._socket.accept()
+        with client:
+            try:
+                line = json.dumps(snapshot(), allow_nan=False).encode() + b"\n"
+            except Exception:
+                if not self._failed:
+                    self._failed = True
+                    _LOGGER.exception("[stats-socket-failed] %s: a client was not told the numbers", self.path)
                 return
-            with client, contextlib.suppress(OSError):  # it left, or does not read
+            with contextlib.suppress(OSError):  # it left, or does not read
                 client.settimeout(_PATIENCE_S)
-                client.sendall(json.dumps(snapshot(), allow_nan=False).encode() + b"\n")
+                client.sendall(line)
 
     def close(self) -> None:
         """Close the socket and remove its file. Blocks for as long as a client is being served; may be called twice."""
         if self in _servers and os.getpid() == self._pid:
             _servers.remove(self)
+            self._closed.set()
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
             self._socket.close()
@@ -155,21 +172,21 @@ _asked = False
 
 def snapshot() -> dict[str, Any]:
     """Return the numbers of this process as plain JSON values; *inf* and *nan* are null."""
-    seen = sorted((pool.stats() for pool in pools()[:_MOST_POOLS]), key=lambda stats: stats.name)
+    seen = sorted(((pool.stats(), number) for pool, number in pools()[:_MOST_POOLS]), key=lambda each: each[0].name)
     said: dict[str, Any] = _plain({
         "cgexec": __version__,
         "pid": os.getpid(),
         "time": time.time(),
         "limits": asdict(limits()),
         "usage": asdict(usage()),
-        "pools": [_pool(stats) for stats in seen if stats.closed is None or stats.running],
+        "pools": [_pool(stats, number) for stats, number in seen if stats.closed is None or stats.running],
     })  # fmt: skip
     return said
 
 
-def _pool(stats: Stats) -> dict[str, Any]:
+def _pool(stats: Stats, number: int) -> dict[str, Any]:
     largest = sorted(stats.footprints.items(), key=lambda each: -(each[1].bytes or 0))[:_MOST_FUNCTIONS]
-    return {**asdict(stats), "footprints": {name: learned._asdict() for name, learned in largest}}
+    return {"number": number, **asdict(stats), "footprints": {name: learned._asdict() for name, learned in largest}}
 
 
 def _plain(value: Any) -> Any:

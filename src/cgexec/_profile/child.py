@@ -4,7 +4,7 @@ A fresh process that calls a function from so many threads for a while. Run by `
     python -m cgexec._profile.child '{"target": "app:report", "args": [], "kwargs": {}, "workers": 4, "seconds": 2}'
 
 It prints a line of JSON when it is ready, starts when it gets a line, and prints a line with what it measured. What the
-function itself prints goes to standard error.
+function itself prints goes to standard error, and its standard input is empty.
 """
 
 import inspect
@@ -151,8 +151,10 @@ def _together(call: Callable[[], object], workers: int, seconds: float) -> list[
 def main() -> None:
     """Do what the argument says."""
     told = json.loads(sys.argv[1])
-    out = os.fdopen(os.dup(1), "w")
+    out, start = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)  # the function's own prints
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # no file of ours
+        os.dup2(nothing.fileno(), 0)  # a function that reads standard input finds its end, and not the line to start
     try:
         function = _load(told["target"])
 
@@ -162,7 +164,7 @@ def main() -> None:
         warm = _work(call, 0.0)
         long = warm.wall > _WARM_UP * told["seconds"]
         print(json.dumps({"ready": True, "long": long}), file=out, flush=True)
-        sys.stdin.readline()
+        start.readline()
         probe = GilProbe() if told["workers"] == 1 else None
         if probe is not None:
             probe.start()
@@ -174,7 +176,7 @@ def main() -> None:
     except WrongTarget as error:
         answer = {"error": str(error), "ours": True}
     except Exception as error:  # noqa: BLE001  # the function's own: told, not raised
-        answer = {"error": f"{type(error).__name__}: {error}", "ours": False}
+        answer = {"error": f"{type(error).__name__}: {error}".removesuffix(": "), "ours": False}
     print(json.dumps(answer), file=out, flush=True)
 
 

@@ -151,22 +151,24 @@ def evaluate(
         processes=processes,
     )
     recommendation = size_up(limits, replace(usage, process_bytes=alone.base), work)
-    workers, why = _choose(_rises(good)[-1].workers, good[-1].workers, knee, flat, recommendation)
+    rest = f"more {'failed' if levels[-1].ended else 'were not tried'} ({stopped})"
+    workers, why = _choose(good, knee if flat else None, rest, recommendation)
     return Result(
         tuple(good), stopped, knee, flat, memory, cpu_share, releases, recommendation, workers, why
     )  # fmt: skip
 
 
-def _choose(rose: int, last: int, knee: int, flat: bool, answer: Recommendation) -> tuple[int, str]:
-    """*rose*: the last level that still brought more; *last*: the last that was tried."""
-    wanted = knee if flat else rose
+def _choose(good: Sequence[Level], knee: int | None, rest: str, answer: Recommendation) -> tuple[int, str]:
+    """*knee*: None if throughput was not seen to rise no more. *rest*: what became of more than the last level."""
+    rises = _rises(good)
+    wanted, last = rises[-1].workers if knee is None else knee, good[-1].workers
     if wanted > answer.ceiling:
         return answer.ceiling, f"more would help, but {_bound(answer)} allows no more"
-    if flat:
+    if knee is not None:
         return wanted, "more brought no more throughput"
     if last > wanted:
-        return wanted, f"{last} brought no more, and more were not tried"
-    return wanted, "throughput still rose there, and more were not tried"
+        return wanted, f"{last} brought no more, and {rest}"
+    return wanted, rest if len(rises) == 1 else f"throughput still rose there, and {rest}"
 
 
 def _bound(answer: Recommendation) -> str:

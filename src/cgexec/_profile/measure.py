@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import IO, Any, NamedTuple
 
 from cgexec._kernel.files import Files
@@ -16,11 +17,16 @@ from cgexec._kernel.parse import parse_kib_table
 from cgexec._profile.evaluate import Level, stop_reason, worth_keeping
 from cgexec._usage import usage
 
-__all__ = ["Task", "climb"]
+__all__ = ["INTERRUPTED", "Task", "climb"]
 
+INTERRUPTED = "interrupted"
 _LOOK_S = 0.01
 # Beyond what its calls should take a level gets so much, in seconds.
 _PATIENCE_S = 30.0
+# What a call takes is not known before the first; one that takes so many budgets alone may be one that never ends.
+_BUDGETS = 3
+# Some errors are pages long, and this one is part of a sentence.
+_LONGEST_ERROR = 160
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS"})
 
 
@@ -46,7 +52,7 @@ def climb(
     task: Task, ladder: Sequence[int], budget_s: float, told: Callable[[int, Sequence[Level]], object]
 ) -> tuple[list[Level], str]:
     """
-    Measure one level after the other, and return them and why no more were.
+    Measure one level after the other, and return them and why no more were; `INTERRUPTED` if that was why.
 
     Args:
         task: what to call.
@@ -55,51 +61,81 @@ def climb(
         told: called before each level with its number of workers and what was measured before.
 
     Raises:
-        ValueError: there is no such function, or it raises.
+        ValueError: there is no such function, or called alone it raises, or is not over in time.
+        KeyboardInterrupt: before the first level was over.
     """
     levels: list[Level] = []
+    try:
+        return levels, _climb(task, ladder, budget_s, told, levels)
+    except KeyboardInterrupt:
+        if not levels:
+            raise
+        return levels, INTERRUPTED
+
+
+def _climb(
+    task: Task,
+    ladder: Sequence[int],
+    budget_s: float,
+    told: Callable[[int, Sequence[Level]], object],
+    levels: list[Level],
+) -> str:
+    """Add to *levels* one after the other; return why no more."""
     begin = time.monotonic()
     for workers in ladder:
         why = stop_reason(levels, workers, usage().headroom_bytes, budget_s - (time.monotonic() - begin))
         if why:
-            return levels, why
+            return why
         told(workers, levels)
-        levels.append(_measure(task, workers, levels[0].wall if levels else None))
+        call_s = 3 * (workers + 1) * levels[0].wall if levels else _BUDGETS * budget_s
+        levels.append(_measure(task, workers, task.seconds + call_s + _PATIENCE_S))
         if levels[0].ended:
             raise ValueError(f"{task.target}, called alone: {levels[0].ended}")
     last = levels[-1]
-    return levels, f"{last.workers} workers: {last.ended}" if last.ended else f"{ladder[-1]} is the most to try"
+    return f"{last.workers} workers: {last.ended}" if last.ended else f"{ladder[-1]} is the most to try"
 
 
-def _measure(task: Task, workers: int, alone_s: float | None) -> Level:
-    patience = None if alone_s is None else task.seconds + 3 * (workers + 1) * alone_s + _PATIENCE_S
+def _measure(task: Task, workers: int, patience: float) -> Level:
+    """*patience*: so many seconds for the call that warms up, and again for what is measured."""
     with tempfile.TemporaryFile("w+") as errors, _child(task, workers, errors) as child:
         try:
-            before_s = _Deadline(patience)
-            said = _line(child, before_s, None)
+            said = _line(child, _Deadline(patience), None)
             if "error" in said:
-                raise _own_error(task, said)
+                return _raised(task, workers, said)
             held, counted = _held(child.pid), usage()
             looks: list[tuple[float, int]] = []
             assert child.stdin is not None, "it is a pipe"
             child.stdin.write(b"\n")
             child.stdin.flush()
-            answer = _line(child, before_s, looks)
+            answer = _line(child, _Deadline(patience), looks)
             after = usage()
         except TimeoutError:
+            if workers == 1:
+                raise ValueError(
+                    f"{task.target}, called alone: not over after {patience:.0f} s; "
+                    "if a call takes longer, pass a larger --budget"
+                ) from None
             return Level(workers, ended=f"not over after {patience:.0f} s")
         except EOFError:
             child.wait()
             errors.seek(0)
             return Level(workers, ended=_death(child.returncode, errors.read()))
     if "error" in answer:
-        raise _own_error(task, answer)
+        return _raised(task, workers, answer)
     call = _Call(answer["tallies"], answer["gil"], [(when, max(0, size - held)) for when, size in looks], held)
     return _level(workers, call, _share(after.nr_throttled, counted.nr_throttled, after.nr_periods, counted.nr_periods))
 
 
-def _own_error(task: Task, said: dict[str, Any]) -> ValueError:
-    return ValueError(said["error"] if said["ours"] else f"{task.target} raised {said['error']}")
+def _raised(task: Task, workers: int, said: dict[str, Any]) -> Level:
+    """
+    Return the level that an error of the function's ended, such as that of a database with too few connections.
+
+    Raises:
+        ValueError: it raises alone as well, or cannot be called at all.
+    """
+    if said["ours"] or workers == 1:
+        raise ValueError(said["error"] if said["ours"] else f"{task.target} raised {said['error']}")
+    return Level(workers, ended=f"raised {shorten(said['error'], _LONGEST_ERROR, placeholder=' ...')}")
 
 
 def _share(after: int | None, before: int | None, periods: int | None, periods_before: int | None) -> float | None:
@@ -153,6 +189,7 @@ def _child(task: Task, workers: int, errors: IO[str]) -> Iterator["subprocess.Po
             yield child
         finally:
             child.kill()
+            child.wait()  # an interrupted `with` would go without
 
 
 def _volunteer(pid: int) -> None:
@@ -165,11 +202,11 @@ def _volunteer(pid: int) -> None:
 
 
 class _Deadline:
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
 
     def check(self) -> None:
-        if self._end is not None and time.monotonic() > self._end:
+        if time.monotonic() > self._end:
             raise TimeoutError
 
 

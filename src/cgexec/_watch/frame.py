@@ -13,6 +13,9 @@ from cgexec._quantity import format_bytes
 
 __all__ = ["Bar", "Frame", "PoolRow", "make_frame"]
 
+# A pool's process and its number there: two pools may have one name.
+_Key = tuple[float, float | None]
+
 
 class Bar(NamedTuple):
     """Something used of something: *share* of 1, None if there is no limit to it."""
@@ -37,12 +40,13 @@ class PoolRow(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """All that is shown."""
+    """All that is shown; *notice*: what is to be known of it, "" if nothing is."""
 
     title: str
     bars: tuple[Bar, ...]
     facts: tuple[str, ...]
     pools: tuple[PoolRow, ...]
+    notice: str = ""
 
 
 def make_frame(
@@ -109,7 +113,7 @@ def _facts(
 
 def _rows(now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> Iterator[PoolRow]:
     old = {key: (pool, when) for key, pool, when in _pools(before)}
-    several = len({process for (process, _), _, _ in _pools(now)}) > 1
+    several = len({key[0] for key, _, _ in _pools(now)}) > 1
     for key, pool, when in _pools(now):
         limit, running = _number(pool.get("limit")) or 0.0, _number(pool.get("running")) or 0.0
         name = _printable(pool.get("name"))
@@ -126,12 +130,12 @@ def _rows(now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]])
         )
 
 
-def _pools(said: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[float, str], Mapping[str, Any], float]]:
+def _pools(said: Sequence[Mapping[str, Any]]) -> Iterator[tuple[_Key, Mapping[str, Any], float]]:
     for process in said:
         pools = process.get("pools")
         for pool in pools if isinstance(pools, list) else ():
             seen = _mapping(pool)
-            key = (_number(process.get("pid")) or 0.0, _printable(seen.get("name")))
+            key = (_number(process.get("pid")) or 0.0, _number(seen.get("number")))
             yield key, seen, _number(process.get("time")) or 0.0
 
 

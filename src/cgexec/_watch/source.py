@@ -47,6 +47,10 @@ def fetch(path: Path) -> dict[str, Any]:
             data = _read(connection)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}; is the service running, as this user?") from None
+    if not data:
+        raise ValueError(
+            f"{path}: it closed without a word; the service's log says why, or this is no socket of cgexec.serve_stats"
+        )
     try:
         said = json.loads(data)
     except (ValueError, RecursionError):
