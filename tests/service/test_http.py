@@ -78,6 +78,19 @@ def test_a_waiting_and_a_running_job_are_cancelled(full):
     assert server.delete(f"/jobs/{running}").json()["state"] == "cancelled", "and stays so"
 
 
+@pytest.mark.parametrize("state", ["queued", "retrying"])
+def test_of_a_burst_that_is_cancelled_every_job_is(state):
+    told = {"fail_rate": 1, "backoff": 3600, "backoff_most": 3600} if state == "retrying" else {"job_seconds": 600}
+    with serving(**{**QUICK, "grace": 5, **told}, max_workers=1, queue_size=80, max_jobs=100) as server:
+        jobs = [server.start() for _ in range(60)]
+        for job_id in jobs[1:]:
+            server.wait(job_id, state)
+        with ThreadPoolExecutor(8) as clients:
+            assert {answer.status_code for answer in clients.map(server.delete, map("/jobs/{}".format, jobs))} == {202}
+        for job_id in jobs:
+            server.wait(job_id, "cancelled")
+
+
 def test_an_overdue_job_is_shown_and_goes_on():
     with serving(**{**LONG, "overdue_after": 0.01}, max_workers=1) as server:
         job_id = server.start()

@@ -106,9 +106,9 @@ def test_a_job_between_two_attempts_is_interrupted(tmp_path):
 STUBBORN = """
 import sys, threading
 sys.argv[0] = "fastapi_service"
-import fastapi_service.runner as runner
+import fastapi_service.execution as execution
 # A job that does not check whether it was cancelled.
-runner.simulate = lambda *_: threading.Event().wait()
+execution.simulate = lambda *_: threading.Event().wait()
 import runpy
 runpy.run_module("fastapi_service", run_name="__main__")
 """

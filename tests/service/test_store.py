@@ -88,22 +88,18 @@ def test_events_come_in_order_from_any_number_on(store):
     assert (every[-1].result, every[-1].progress) == (7, 100.0)
 
 
-def test_a_discarded_job_was_never_there(store):
-    store.create("a")
-    store.discard("a")
-    assert store.get("a") is None
-    assert store.events(0) == []
-    assert store.create("a")[1]
-
-
 def test_interrupt_ends_what_has_not_ended(store):
     finish(store, "done", 1)
     store.create("queued")
     store.create("running")
     store.move("running", State.RUNNING)
-    assert store.interrupt() == 2
-    assert store.interrupt() == 0
-    assert store.counts() == {**dict.fromkeys(State, 0), State.INTERRUPTED: 2, State.COMPLETED: 1}
+    store.create("cancelling")
+    store.move("cancelling", State.CANCELLING)
+    store.create("another")
+    assert store.interrupt(["done", "queued", "running", "cancelling", "nobody"]) == 3
+    assert store.interrupt(["queued", "running", "cancelling"]) == 0
+    ended = {State.INTERRUPTED: 2, State.CANCELLED: 1, State.COMPLETED: 1, State.QUEUED: 1}
+    assert store.counts() == {**dict.fromkeys(State, 0), **ended}
     assert store.move("running", State.COMPLETED) is None, "a thread that went on does not raise the dead"
 
 
@@ -119,13 +115,23 @@ def test_only_so_many_ended_jobs_are_kept_and_only_so_long(store):
     assert [job.id for job in store.latest(10)] == ["waiting"]
 
 
-def test_overdue_is_what_has_been_running_for_long(store):
+def test_unfinished_is_what_has_not_ended(store):
     finish(store, "done")
     store.create("waiting")
     store.create("running")
     store.move("running", State.RUNNING)
-    assert store.overdue(-1) == ["running"]
-    assert store.overdue(3600) == []
+    assert store.unfinished() == [store.get("waiting"), store.get("running")]
+
+
+def test_what_is_being_worked_on_comes_before_what_waits(store):
+    for job_id in ("running", "retrying", "done", "waiting"):
+        store.create(job_id)
+    for job_id in ("running", "retrying", "done"):
+        store.move(job_id, State.RUNNING)
+    store.move("retrying", State.RETRYING)
+    store.move("done", State.COMPLETED)
+    assert [job.id for job in store.latest(10)] == ["retrying", "running", "waiting", "done"]
+    assert [job.id for job in store.latest(2)] == ["retrying", "running"]
 
 
 # -- a file ----------------------------------------------------------------------------------------------------------
@@ -138,8 +144,8 @@ def test_what_one_process_writes_another_reads(tmp_path):
         assert other.get("a").owner == one.owner != other.owner
         assert other.move("a", State.CANCELLING).seq == one.last_seq()
         assert [event.state for event in one.events(0)] == ["queued", "running", "cancelling"]
-        assert other.overdue(-1) == [], "that is for its own process to see"
-        assert other.interrupt() == 0
+        assert other.unfinished() == [], "that is for its own process to see"
+        assert other.interrupt(["a"]) == 0
 
 
 def test_the_jobs_of_a_living_process_are_left_alone(tmp_path):
