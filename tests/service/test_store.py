@@ -1,5 +1,7 @@
 """One contract for both stores, and what only a file can: several processes, and what they leave."""
 
+import fcntl
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -178,6 +180,60 @@ def test_the_jobs_of_a_killed_process_are_interrupted_at_the_next_look(tmp_path)
         assert store.recover() == 0
         assert (store.get("a").state, store.get("a").error) == (State.INTERRUPTED, "its process ended")
         assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner], "nothing is left of it"
+
+
+def test_nothing_is_left_of_a_process_that_was_killed_without_a_job(tmp_path):
+    path = tmp_path / "jobs.db"
+    with closing(SqliteStore(path)) as store:
+        (Path(f"{path}.owners") / "17-gone").touch()
+        assert store.recover() == 0
+        assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner]
+
+
+def test_an_own_file_that_was_taken_for_a_dead_ones_is_made_again(tmp_path, monkeypatch):
+    """1. it is made; 2. another process looks for dead ones and takes it away; 3. it is locked."""
+
+    def late(descriptor, how):
+        if looks:
+            looks.pop()
+            other.recover()
+        flock(descriptor, how)
+
+    path, flock, looks = tmp_path / "jobs.db", fcntl.flock, []
+    with closing(SqliteStore(path)) as other:
+        looks.append("once")
+        monkeypatch.setattr(fcntl, "flock", late)
+        with closing(SqliteStore(path)) as store:
+            assert not looks
+            store.create("a")
+            assert other.recover() == 0
+            assert store.get("a").state is State.QUEUED
+
+
+def test_a_full_disk_is_no_end(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store.create("a")
+        ((pages,),) = store._database.execute("PRAGMA page_count").fetchall()
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            store.create("x" * 1_000_000)
+        store._database.execute(f"PRAGMA max_page_count = {1000 * pages}")
+        assert store.create("b")[1]
+        assert store.move("a", State.RUNNING)
+
+
+def test_a_commit_that_fails_is_no_end(tmp_path):
+    """It leaves the transaction open, in which no other could begin."""
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store._database.execute("PRAGMA foreign_keys = ON")
+        store._database.execute("CREATE TABLE owed (job TEXT REFERENCES jobs (id) DEFERRABLE INITIALLY DEFERRED)")
+        store._database.execute(
+            "CREATE TRIGGER owe AFTER INSERT ON jobs WHEN new.id = 'a' BEGIN INSERT INTO owed VALUES ('x'); END"
+        )
+        with pytest.raises(sqlite3.IntegrityError):
+            store.create("a")
+        assert store.get("a") is None
+        assert store.create("b")[1]
 
 
 def test_a_store_that_was_closed_takes_nothing_more(tmp_path):
