@@ -47,7 +47,7 @@ def test_the_callers_id_runs_once_however_often_it_is_asked_for(quick):
     assert (again.status_code, again.json()) == (200, first)
 
 
-@pytest.mark.parametrize("job_id", ["a b", "x" * 65, "a%2Fb"])
+@pytest.mark.parametrize("job_id", ["a b", "x" * 65, "a%2Fb", "%2E%2E", ".hidden"])
 def test_an_id_that_is_none_is_refused(quick, job_id):
     assert quick.get(f"/process/{job_id}").status_code in (404, 422)
 

@@ -78,7 +78,7 @@ def test_what_cannot_be_finished_is_marked(surroundings, tmp_path):
 
 
 def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
-    with serving(**SECOND, database=tmp_path / "jobs.db") as server:
+    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
         job_id = server.start()
         server.wait(job_id, "running")
         server.terminate()
@@ -86,9 +86,18 @@ def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
             pass
         refused = server.post("/jobs")
         assert (refused.status_code, refused.json()["error"]) == (503, "ending")
+        assert asyncio.run(close_code(server)) == 1012
+        assert server.get(f"/process/{job_id}").status_code == 200, "what is there is told"
         assert server.get("/livez").status_code == 200
         assert server.get(f"/jobs/{job_id}").json()["state"] == "running"
         assert server.status() == 0
+        assert "Traceback" not in server.said()
+
+
+async def close_code(server):
+    async with asyncio.timeout(SOON), connect(f"{server.ws}/ws") as socket:
+        await socket.wait_closed()
+        return socket.close_code
 
 
 def test_a_job_between_two_attempts_is_interrupted(tmp_path):
