@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -92,6 +93,33 @@ def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
         assert server.get(f"/jobs/{job_id}").json()["state"] == "running"
         assert server.status() == 0
         assert "Traceback" not in server.said()
+
+
+def test_a_second_sigterm_does_not_end_the_serving(tmp_path):
+    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
+        job_id = server.start()
+        server.wait(job_id, "running")
+        server.terminate()
+        while server.get("/readyz").status_code != 503:
+            pass
+        server.terminate()
+        # A server that ends answers nothing after a tenth of a second or two.
+        while server.get(f"/jobs/{job_id}").json()["progress"] < 50:
+            pass
+        assert server.status() == 0
+
+
+def test_a_second_ctrl_c_ends_it_now(tmp_path):
+    with serving(**{**LONG, "grace": 3600}, database=tmp_path / "jobs.db") as server:
+        job_id = server.start()
+        server.wait(job_id, "running")
+        server.process.send_signal(signal.SIGINT)
+        while server.get("/readyz").status_code != 503:
+            pass
+        server.process.send_signal(signal.SIGINT)
+        assert server.status() == 1, server.said()
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        assert store.get(job_id).state == "interrupted"
 
 
 async def close_code(server):
