@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
 import cgexec
+from fastapi_service.metrics import REFUSED
 from fastapi_service.settings import Settings
 
 __all__ = ["Admission"]
@@ -42,9 +43,9 @@ class Admission:
         seen = self._pool.stats()
         most = self._settings.max_jobs or _JOBS_PER_PLACE * (seen.limit + self._settings.queue_size)
         if jobs >= most:
-            raise self._full(f"{jobs} jobs have not ended, {most} is the most (MAX_JOBS)")
+            raise self._full("jobs", f"{jobs} jobs have not ended, {most} is the most (MAX_JOBS)")
         if self._line.locked():
-            raise self._full("queue is full: accepted jobs wait for a place for their next attempt")
+            raise self._full("line", "queue is full: accepted jobs wait for a place for their next attempt")
 
     def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """
@@ -57,6 +58,7 @@ class Admission:
         try:
             return self._attempts.submit(fn, *args, **kwargs)
         except cgexec.QueueFull as full:
+            REFUSED.labels(full.reason).inc()
             if not self._knows():
                 full.retry_after = self._settings.retry_after
             raise
@@ -82,7 +84,8 @@ class Admission:
         seen = self._pool.stats()
         return seen.closed is not None or seen.waiting < seen.queue_size + max(0, seen.limit - seen.running)
 
-    def _full(self, text: str) -> cgexec.QueueFull:
+    def _full(self, reason: str, text: str) -> cgexec.QueueFull:
+        REFUSED.labels(reason).inc()
         expected = self._pool.stats().estimated_wait if self._knows() else None
         return cgexec.QueueFull(text, retry_after=self._settings.retry_after if expected is None else expected)
 

@@ -13,6 +13,7 @@ from cgexec.starlette import Lifespan
 from fastapi_service.admission import Admission
 from fastapi_service.execution import Tools
 from fastapi_service.hub import Hub
+from fastapi_service.metrics import reported
 from fastapi_service.runner import Runner
 from fastapi_service.settings import Settings
 from fastapi_service.sqlite_store import SqliteStore
@@ -79,7 +80,8 @@ class Service:
         last = await self.io.run(self.store.last_seq)
         tasks = [asyncio.create_task(self.hub.pump(last)), asyncio.create_task(self.runner.keep(_KEEP_S))]
         try:
-            yield
+            with reported(self.pool):
+                yield
         finally:
             for task in tasks:
                 task.cancel()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-NEEDED = ("fastapi", "uvicorn", "websockets", "tenacity", "httpx")
+NEEDED = ("fastapi", "uvicorn", "websockets", "tenacity", "httpx", "prometheus_client")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 EXAMPLES = str(Path(__file__).parents[2] / "examples")
 

@@ -97,7 +97,7 @@ def test_an_overdue_job_is_shown_and_goes_on():
         progress = server.wait(job_id, "overdue")["progress"]
         while server.get(f"/jobs/{job_id}").json()["progress"] <= progress:
             pass
-        assert "cgexec_pool_overdue_total 1.0" in server.get("/metrics").text
+        assert 'cgexec_pool_overdue_total{pool="jobs"} 1.0' in server.get("/metrics").text
         server.delete(f"/jobs/{job_id}")
         server.wait(job_id, "cancelled")
 
@@ -109,7 +109,7 @@ def test_a_job_that_fails_is_tried_again_without_its_worker_and_fails_in_the_end
         server.wait(second, "retrying")
         job = server.wait(first, "retrying")
         assert "lost its connection" in job["error"]
-        assert server.get("/metrics").text.count("cgexec_pool_running 0.0") == 1
+        assert server.get("/metrics").text.count('cgexec_pool_running{pool="jobs"} 0.0') == 1
         server.delete(f"/jobs/{first}")
         server.wait(first, "cancelled")
     with serving(**QUICK, fail_rate=1, attempts=3) as server:
@@ -142,11 +142,11 @@ def test_results_are_kept_in_a_bounded_number():
 def test_metrics_are_readable(quick):
     quick.wait(quick.start(), "completed")
     text = quick.get("/metrics").text
-    for name in ("pool_workers_limit", "pool_running", "pool_rejected_total", "jobs"):
+    for name in ("pool_limit", "pool_running", "pool_rejected_total", "jobs"):
         assert f"# TYPE cgexec_{name} " in text
     parser = pytest.importorskip("prometheus_client.parser")
     found = {family.name for family in parser.text_string_to_metric_families(text)}
-    assert {"cgexec_pool_ended", "cgexec_jobs", "python_info"} <= found
+    assert {"cgexec_pool_ended", "cgexec_jobs", "cgexec_jobs_refused", "python_info"} <= found
     assert "python_gc_objects_collected" in found, "what prometheus_client knows of the process"
 
 

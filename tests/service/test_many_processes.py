@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import time
 from contextlib import closing
 
 import httpx
 import pytest
 from fastapi_service.sqlite_store import SqliteStore
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
 from support.service import LONG, QUICK, SOON, check_whole, read_all, serving
@@ -97,12 +99,49 @@ def test_a_job_is_cancelled_through_any(tmp_path):
             server.wait(job_id, "cancelled")
 
 
+def numbers(server):
+    """Return the numbers of one scrape, from whichever process it reaches."""
+    families = text_string_to_metric_families(server.get("/metrics").text)
+    return {(one.name, *sorted(one.labels.items())): one.value for family in families for one in family.samples}
+
+
 def test_each_has_its_part_of_the_container(server):
     """Each process sizes its pool for a quarter."""
     import cgexec
 
     limit = cgexec.recommend(cpu_per_task=0.1, processes=WORKERS).max_workers
-    assert f"cgexec_pool_workers_limit {limit:.1f}\n" in server.get("/metrics").text
+    assert numbers(server)["cgexec_pool_limit", ("pool", "jobs")] == WORKERS * limit
+
+
+def test_a_scrape_tells_of_all_and_counters_never_go_down(tmp_path):
+    def scrape():
+        before, now = seen[-1], numbers(server)
+        lower = {name: (before[name], now.get(name)) for name in before if name[0].endswith("_total")}
+        lower = {name: (was, one) for name, (was, one) in lower.items() if one is None or one < was}
+        assert not lower
+        seen.append(now)
+        return now
+
+    def until(name, value):
+        end = time.monotonic() + SOON
+        while scrape()[name, ("pool", "jobs")] != value:
+            assert time.monotonic() < end, seen[-1]
+
+    with serving("--workers", "3", **LONG, database=tmp_path / "jobs.db", max_workers=1, queue_size=20) as server:
+        seen = [numbers(server)]
+        jobs = []
+        for _ in range(12):
+            jobs.append(server.post("/jobs").json())
+            scrape()
+        # Each writes every few seconds.
+        until("cgexec_pool_submitted_total", 12)
+        running = len({job["owner"] for job in jobs})
+        until("cgexec_pool_running", running)
+        victim = jobs[0]
+        os.kill(int(victim["owner"].partition("-")[0]), signal.SIGKILL)
+        server.wait(victim["id"], "interrupted")
+        until("cgexec_pool_running", running - 1)
+        assert seen[-1]["cgexec_pool_submitted_total", ("pool", "jobs")] == 12
 
 
 def test_a_killed_process_interrupts_its_jobs_alone(tmp_path):
