@@ -42,26 +42,23 @@ class Runner:
             Ending: the process is about to end; likewise.
         """
         if job_id is None:
-            job_id = uuid.uuid4().hex
+            return await asyncio.shield(asyncio.create_task(self._accept(uuid.uuid4().hex)))
         starting, first = self._starting.get(job_id), False
         if starting is None:
             first = True
-            starting = self._starting[job_id] = asyncio.create_task(self._start(job_id))
+            starting = self._starting[job_id] = asyncio.create_task(self._find_or_accept(job_id))
             starting.add_done_callback(lambda _: self._starting.pop(job_id))
         # A caller that goes away must not leave a job half accepted.
         job, new = await asyncio.shield(starting)
         return job, new and first
 
-    async def _start(self, job_id: str) -> tuple[Job, bool]:
-        """
-        The place comes before the row: what can be seen in the store is accepted, in whichever process one looks.
+    async def _find_or_accept(self, job_id: str) -> tuple[Job, bool]:
+        found = await self._tools.io.run(self._tools.store.get, job_id)  # who asks for what is there needs no place
+        return await self._accept(job_id) if found is None else (found, False)
 
-        The id is looked up before that, so that who asks for a job that is there needs no place.
-        """
+    async def _accept(self, job_id: str) -> tuple[Job, bool]:
+        """The place comes before the row: what can be seen in the store is accepted, in whichever process one looks."""
         tools = self._tools
-        found = await tools.io.run(tools.store.get, job_id)
-        if found is not None:
-            return found, False
         tools.admission.check(len(self._executions))
         execution = Execution(job_id, tools)
         execution.reserve()

@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
@@ -113,10 +114,11 @@ async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) 
         results = await asyncio.gather(*tasks, return_exceptions=True)
     if any(isinstance(result, WebSocketDisconnect) for result in results):
         return
-    if isinstance(results[0], _Gone):
-        await websocket.close(_NO_SUCH_JOB, "there is no such job")
-        return
-    await websocket.close()
+    with suppress(WebSocketDisconnect):  # it may go first, as its job has ended
+        if isinstance(results[0], _Gone):
+            await websocket.close(_NO_SUCH_JOB, "there is no such job")
+            return
+        await websocket.close()
     for error in results:
         if isinstance(error, Exception):
             raise error
