@@ -22,7 +22,8 @@ _CLOSE_S = 2
 # Longer than proxies and clients keep an idle line: who closes first must be them, or a request meets a closed one.
 _KEEP_ALIVE_S = 75
 # uvicorn kills a process that does not answer it for so long. A job that holds the interpreter lock keeps it from
-# answering, and with the default of 5 s takes all jobs of its process with it. As patient as the liveness probe.
+# answering, and with the default of 5 s takes all jobs of its process with it. As patient as the liveness probe. The
+# price: as long as uvicorn waits for one answer it replaces no other process and passes no SIGTERM on.
 _HEALTHCHECK_S = 60
 _APP = "fastapi_service.app:create_app"
 
