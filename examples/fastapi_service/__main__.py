@@ -5,18 +5,27 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
 from fastapi_service.service import make_store
 from fastapi_service.settings import Settings
 from fastapi_service.states import State
+from fastapi_service.store import JobStore
 
 # Of the five seconds that the lifespan leaves: for connections to be closed.
 _CLOSE_S = 2
 # Longer than proxies and clients keep an idle line: who closes first must be them, or a request meets a closed one.
 _KEEP_ALIVE_S = 75
+# uvicorn kills a process that does not answer it for so long. A job that holds the interpreter lock keeps it from
+# answering, and with the default of 5 s takes all jobs of its process with it. As patient as the liveness probe. The
+# price: as long as uvicorn waits for one answer it replaces no other process and passes no SIGTERM on.
+_HEALTHCHECK_S = 60
+_APP = "fastapi_service.app:create_app"
 
 
 def main() -> int:
@@ -40,29 +49,55 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     begin = time.time()
-    uvicorn.run(
-        "fastapi_service.app:create_app",
-        factory=True,
-        host=told.host,
-        port=told.port,
-        workers=told.workers,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_CLOSE_S,
-        access_log=False,
-    )
-    return _status(settings, begin)
-
-
-def _status(settings: Settings, begin: float) -> int:
-    if not settings.database:
-        return 0  # there is nobody left to ask
-    store = make_store(settings)
+    with _metrics_of_all(told.workers):
+        store = _serve(settings, told)
     try:
         store.recover()  # of a worker that was killed
-        ended = store.latest(sys.maxsize)
-        return int(any(job.state is State.INTERRUPTED and (job.ended or 0) >= begin for job in ended))
+        jobs = store.latest(sys.maxsize)
+        return int(any(job.state is State.INTERRUPTED and (job.ended or 0) >= begin for job in jobs))
     finally:
         store.close()
+
+
+def _serve(settings: Settings, told: argparse.Namespace) -> JobStore:
+    """Serve until the end; return a store that knows what became of the jobs."""
+
+    def run(app: object) -> None:
+        uvicorn.run(
+            app,  # type: ignore[arg-type]  # an application or where it is made
+            factory=isinstance(app, str),
+            host=told.host,
+            port=told.port,
+            workers=told.workers,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_CLOSE_S,
+            timeout_worker_healthcheck=_HEALTHCHECK_S,
+            access_log=False,
+        )
+
+    if settings.database:
+        run(_APP)
+        return make_store(settings)
+    # What is in memory can only be asked of the application itself.
+    from fastapi_service.app import create_app
+
+    app = create_app(settings)
+    run(app)
+    store: JobStore = app.state.service.store
+    return store
+
+
+@contextmanager
+def _metrics_of_all(workers: int) -> Iterator[None]:
+    """Have several processes write their numbers into files, empty at the start: a scrape reaches one of them."""
+    if workers == 1:
+        yield
+        return
+    # Before prometheus-client is imported in them, which looks then. Within the folder that was told, if one was.
+    name = "PROMETHEUS_MULTIPROC_DIR"
+    with tempfile.TemporaryDirectory(prefix="metrics-", dir=os.environ.get(name), ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        yield
 
 
 if __name__ == "__main__":

@@ -3,17 +3,19 @@
 import os
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import FileResponse, JSONResponse
 
 from cgexec.starlette import add_queue_full_handler
 from fastapi_service import ops, routes, sockets
-from fastapi_service.runner import Ending
+from fastapi_service.execution import Ending
 from fastapi_service.service import Service
 from fastapi_service.settings import Settings
 
 __all__ = ["create_app"]
 
+# RFC 6455's registry of close codes.
+_SERVICE_RESTART = 1012
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -25,7 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (ops, routes, sockets):
         app.include_router(part.router)
     add_queue_full_handler(app)
-    app.add_exception_handler(Ending, _ending)
+    app.add_exception_handler(Ending, _ending)  # type: ignore[arg-type]  # Starlette asks for one kind of connection
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -34,6 +36,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _ending(_: Request, error: Exception) -> JSONResponse:
+async def _ending(connection: Request | WebSocket, error: Exception) -> JSONResponse | None:
     # A client that comes back soon meets another pod, or this one's successor.
+    if isinstance(connection, WebSocket):
+        await connection.close(_SERVICE_RESTART, "the process ends, try again")
+        return None
     return JSONResponse({"error": "ending", "detail": str(error)}, 503, {"Retry-After": "5"})

@@ -30,7 +30,7 @@ class Follower:
     def __init__(self, store: JobStore, io: cgexec.ThreadPoolExecutor, job_id: str, after: int) -> None:
         self._store, self._io = store, io
         self._job_id = job_id
-        self._after = after
+        self.after = after  # the number of the last event that was returned
         self._new: deque[Event] = deque()
         self._missed = True  # first of all what was before
         self._event = asyncio.Event()
@@ -50,10 +50,11 @@ class Follower:
                 while True:
                     found = await self._take()
                     if found:
-                        self._after = found[-1].seq
+                        self.after = found[-1].seq
                         return found
                     await self._event.wait()
         except TimeoutError:
+            self._missed = True  # silent for long: look whether something was
             return []
 
     async def _take(self) -> list[Event]:
@@ -62,13 +63,13 @@ class Follower:
             self._missed = False
             found: list[Event] | None = None
             try:
-                found = await self._io.run(lambda: self._store.events(self._after, job_id=self._job_id, limit=_BATCH))
+                found = await self._io.run(lambda: self._store.events(self.after, job_id=self._job_id, limit=_BATCH))
             finally:
                 # Also while it was read: too many at once, or the time for a heartbeat.
                 self._missed = self._missed or found is None or len(found) == _BATCH
             return found
         self._event.clear()
-        found = [event for event in self._new if event.seq > self._after]
+        found = [event for event in self._new if event.seq > self.after]
         self._new.clear()
         return found
 
@@ -107,10 +108,9 @@ class Hub:
             if not self._followers[job_id]:
                 del self._followers[job_id]
 
-    async def pump(self) -> None:
-        """Hand on what happens, until it is cancelled."""
+    async def pump(self, last: int) -> None:
+        """Hand on what happens after the event of that number, until it is cancelled."""
         async with Bridge[None]() as self._bridge:
-            last = await self._io.run(self._store.last_seq)
             while True:
                 try:
                     events = await self._io.run(lambda: self._store.events(last, limit=_BATCH))  # noqa: B023
@@ -127,7 +127,10 @@ class Hub:
         for follower in self._followers.get(event.job, ()):
             follower.put(event)
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # the others, and the next event, must not miss it
+                _LOGGER.exception("a listener failed at event %d", event.seq)
 
     async def _wait(self) -> None:
         assert self._bridge is not None, "the pump made it"

@@ -12,8 +12,8 @@ from fastapi_service.states import Job
 __all__ = ["JobId", "router", "shown"]
 
 router = APIRouter()
-# As it stands in a path and in a log.
-JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+# As it stands in a path and in a log. Not "..", which clients and proxies take out of a path.
+JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
 def shown(job: Job) -> dict[str, Any]:
@@ -43,7 +43,7 @@ async def process(request: Request, response: Response, job_id: JobId) -> dict[s
 
 @router.get("/jobs", response_class=Response)
 async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
-    """Return the latest jobs of all processes."""
+    """Return the jobs of all processes: those that are being worked on, then the latest."""
     service = _service(request)
     # A thousand jobs take some 50 ms to become text, which the loop has not got.
     text = await service.io.run(lambda: json.dumps([shown(job) for job in service.store.latest(limit)]))

@@ -2,14 +2,18 @@
 
 import asyncio
 import gc
+import logging
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import cgexec
 from cgexec.starlette import Lifespan
+from fastapi_service.admission import Admission
+from fastapi_service.execution import Tools
 from fastapi_service.hub import Hub
+from fastapi_service.metrics import reported
 from fastapi_service.runner import Runner
 from fastapi_service.settings import Settings
 from fastapi_service.sqlite_store import SqliteStore
@@ -18,6 +22,7 @@ from fastapi_service.store import JobStore, MemoryStore
 
 __all__ = ["Service", "make_store"]
 
+_LOGGER = logging.getLogger("fastapi_service")
 # Between two looks for overdue jobs, dead processes and old results, in seconds.
 _KEEP_S = 1.0
 # At the end: for the clients to be told, in seconds.
@@ -27,6 +32,14 @@ _TELL_S = 0.5
 def make_store(settings: Settings) -> JobStore:
     """Return the store that the settings name."""
     return SqliteStore(Path(settings.database)) if settings.database else MemoryStore()
+
+
+@contextmanager
+def _logging(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _LOGGER.exception("could not %s", what)
 
 
 class Service:
@@ -49,7 +62,7 @@ class Service:
         self.io = cgexec.ThreadPoolExecutor(2, name="store", queue_size=math.inf, memory_guard=False)
         self.store = make_store(settings)
         self.hub = Hub(self.store, self.io, settings.poll)
-        self.runner = Runner(settings, self.pool, self.store, self.io, self.hub.wake)
+        self.runner = Runner(Tools(settings, Admission(settings, self.pool), self.store, self.io, self.hub.wake))
         self.lifespan = Lifespan(self.pool, grace=settings.grace, on_end=self._end, inner=self._inside, io_ratio=0.9)
 
     @property
@@ -64,21 +77,26 @@ class Service:
         gc.collect()
         gc.freeze()
         self.hub.listen(self._heed)
-        tasks = [asyncio.create_task(self.hub.pump()), asyncio.create_task(self.runner.keep(_KEEP_S))]
+        last = await self.io.run(self.store.last_seq)
+        tasks = [asyncio.create_task(self.hub.pump(last)), asyncio.create_task(self.runner.keep(_KEEP_S))]
         try:
-            yield
+            with reported(self.pool):
+                yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await self.io.run(self.store.close)
+            with _logging("close the store"):
+                await self.io.run(self.store.close)
             await self.io.adrain(_TELL_S)
 
     def _heed(self, event: Event) -> None:
         if event.state is State.CANCELLING:
             self.runner.heed(event.job)
 
-    async def _end(self, left: cgexec.Leftovers) -> None:
-        await self.runner.end(left)
+    async def _end(self, _: cgexec.Leftovers) -> None:
+        # A store that fails must not keep the server from closing; the next process marks what this one could not.
+        with _logging("write down what was interrupted"):
+            await self.runner.end()
         # The last events still have to reach those who listen; then the server closes their connections.
         await asyncio.sleep(_TELL_S)

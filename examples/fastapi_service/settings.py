@@ -20,8 +20,12 @@ class Settings:
         memory_per_task: what the pool is told that a job needs; empty: it finds out.
         max_workers: fixed number of workers; 0: by the container.
         queue_size: accepted jobs that may wait; one more is answered with 503.
+        max_jobs: jobs of a process that have not ended, those between two attempts included; one more is answered with
+            503. 0: four times as many as workers and places.
+        retry_after: what ``Retry-After`` says while no attempt has ended yet, so that nobody knows how long one takes.
         attempts: how often a job is tried.
         backoff: the first wait before it is tried again, doubled each time, up to *backoff_most*.
+        progress_every: how often the progress of a job is written at most; the latest wins.
         overdue_after: a job that runs longer is shown as overdue.
         fail_rate: the share of attempts that fail.
         drop_rate: the share of pushed messages after which the connection is cut.
@@ -41,9 +45,12 @@ class Settings:
     memory_per_task: str = ""
     max_workers: int = 0
     queue_size: int = 100
+    max_jobs: int = 0
+    retry_after: float = 10.0
     attempts: int = 5
     backoff: float = 2.0
     backoff_most: float = 60.0
+    progress_every: float = 0.25
     overdue_after: float = 600.0
     fail_rate: float = 0.0
     drop_rate: float = 0.0

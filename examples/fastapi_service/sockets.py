@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from fastapi_service.hub import Follower, ends
 from fastapi_service.routes import JobId, shown
 from fastapi_service.service import Service
-from fastapi_service.states import Event, Job
+from fastapi_service.states import FINAL, Event
 
 __all__ = ["router"]
 
@@ -23,25 +24,29 @@ _LIVE_S = 1.0
 _LIVE_JOBS = 40
 
 
+class _Gone(Exception):
+    """The job is not in the store, or no more."""
+
+
 @router.websocket("/ws")
 async def start(websocket: WebSocket) -> None:
     """Start a job and push what happens to it. A full pool closes the socket with 1013, "try again later"."""
     service: Service = websocket.app.state.service
     await websocket.accept()
     job, _ = await service.runner.start()
-    await _push(websocket, service, job, 0)
+    await _push(websocket, service, job.id, 0)
 
 
 @router.websocket("/ws/{job_id}")
 async def join(websocket: WebSocket, job_id: JobId, after: Annotated[int, Query(ge=0)] = 0) -> None:
-    """Push what has happened to a job since event number *after*, and what will. Closed when it has ended."""
+    """
+    Push what has happened to a job since event number *after*, and what will. Closed when it has ended.
+
+    Who has had the last event is told the end once more; a number that was never given means now.
+    """
     service: Service = websocket.app.state.service
     await websocket.accept()
-    job = await service.io.run(service.store.get, job_id)
-    if job is None:
-        await websocket.close(_NO_SUCH_JOB, "there is no such job")
-        return
-    await _push(websocket, service, job, after)
+    await _push(websocket, service, job_id, min(after, await service.io.run(service.store.last_seq)))
 
 
 @router.websocket("/live")
@@ -51,7 +56,8 @@ async def live(websocket: WebSocket) -> None:
     await websocket.accept()
 
     def text() -> str:
-        return json.dumps({**_pool(service), "jobs": [shown(job) for job in service.store.latest(_LIVE_JOBS)]})
+        jobs = [shown(job) for job in service.store.latest(_LIVE_JOBS)]
+        return json.dumps({**_pool(service), "jobs": jobs, "total": sum(service.store.counts().values())})
 
     async def send() -> None:
         while True:
@@ -61,24 +67,40 @@ async def live(websocket: WebSocket) -> None:
     await _until_gone(websocket, send())
 
 
-async def _push(websocket: WebSocket, service: Service, job: Job, after: int) -> None:
+async def _push(websocket: WebSocket, service: Service, job_id: str, after: int) -> None:
     settings = service.settings
-    chance = random.Random(f"{settings.seed}/{job.id}/{after}")  # noqa: S311  # a simulation
+    chance = random.Random(f"{settings.seed}/{job_id}/{after}")  # noqa: S311  # a simulation
 
     async def send(follower: Follower) -> None:
-        while True:
-            events = await follower.next(settings.heartbeat)
-            for event in events:
-                await websocket.send_json(_message(event))
-                if chance.random() < settings.drop_rate:
-                    return  # without the word that the job has ended
-            if not events:
-                await websocket.send_json({"type": "heartbeat", "id": job.id})
-            elif ends(events):
-                return
+        while not await _is_told(websocket, service, job_id, follower.after):
+            while events := await follower.next(settings.heartbeat):
+                for event in events:
+                    await websocket.send_json(_message(event))
+                    if chance.random() < settings.drop_rate:
+                        return  # without the word that the job has ended
+                if ends(events):
+                    return
+            await websocket.send_json({"type": "heartbeat", "id": job_id})
 
-    with service.hub.follow(job.id, after) as follower:
+    with service.hub.follow(job_id, after) as follower:
         await _until_gone(websocket, send(follower))
+
+
+async def _is_told(websocket: WebSocket, service: Service, job_id: str, after: int) -> bool:
+    """Return whether nothing comes after that event, since the job has ended; its end is sent once more then."""
+    store = service.store
+    # In this order: the events of a job that has ended are all there.
+    job = await service.io.run(store.get, job_id)
+    following = await service.io.run(lambda: store.events(after, job_id=job_id, limit=1))
+    if job is None:
+        raise _Gone
+    if job.state not in FINAL or following:
+        return False
+    at = job.created if job.ended is None else job.ended
+    await websocket.send_json(
+        _message(Event(after, job.id, at, job.state, job.attempt, job.progress, job.result, job.error))
+    )
+    return True
 
 
 async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
@@ -90,17 +112,23 @@ async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) 
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-    gone = isinstance(results[1], WebSocketDisconnect) or isinstance(results[0], WebSocketDisconnect)
-    if not gone:
+    if any(isinstance(result, WebSocketDisconnect) for result in results):
+        return
+    with suppress(WebSocketDisconnect):  # it may go first, as its job has ended
+        if isinstance(results[0], _Gone):
+            await websocket.close(_NO_SUCH_JOB, "there is no such job")
+            return
         await websocket.close()
-        for error in results:
-            if isinstance(error, Exception):
-                raise error
+    for error in results:
+        if isinstance(error, Exception):
+            raise error
 
 
 async def _read(websocket: WebSocket) -> None:
-    while True:
-        await websocket.receive_text()
+    """Read, whatever it is and to no purpose, until the client goes."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+    raise WebSocketDisconnect
 
 
 def _message(event: Event) -> dict[str, object]:

@@ -7,12 +7,12 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi_service.states import FINAL, Event, Job, State, moved, reported
+from fastapi_service.states import FINAL, Event, Job, State, left, moved, reported
 
 __all__ = ["SqliteStore"]
 
@@ -53,7 +53,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._alive = Path(f"{path}.owners")
         self._alive.mkdir(parents=True, exist_ok=True)
-        self._own = self._hold(self.owner, create=True)
+        self._own = self._hold_own()
         self._database: sqlite3.Connection | None = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -81,10 +81,6 @@ class SqliteStore:
             _note(database, job)
             return job, True
 
-    def discard(self, job_id: str) -> None:
-        with self._writing() as database:
-            _forget(database, [job_id])
-
     def move(self, job_id: str, to: State, *, result: Any = None, error: str | None = None) -> Event | None:
         if self._database is None:
             return None
@@ -99,15 +95,21 @@ class SqliteStore:
             job = _job(database, job_id)
             return _change(database, job and reported(job, progress))
 
-    def interrupt(self) -> int:
-        return self._interrupt(self.owner)
+    def interrupt(self, job_ids: Collection[str]) -> int:
+        with self._writing() as database:
+            asked = set(job_ids)
+            return _leave(database, [job for job in _unfinished(database, self.owner) if job.id in asked])
 
     def recover(self) -> int:
         with self._reading() as database:
-            owners = database.execute(
-                f"SELECT DISTINCT owner FROM jobs WHERE state NOT IN ({_FINAL}) AND owner != ?", (self.owner,)
-            ).fetchall()
-        return sum(self._interrupt(owner) for (owner,) in owners if not self._lives(owner))
+            rows = database.execute(f"SELECT DISTINCT owner FROM jobs WHERE state NOT IN ({_FINAL})").fetchall()
+        # The files, too: of a process that was killed while it had no job only that is left.
+        owners = {owner for (owner,) in rows}.union(path.name for path in self._alive.iterdir()) - {self.owner}
+        gone = [owner for owner in owners if not self._lives(owner)]
+        if not gone:
+            return 0
+        with self._writing() as database:
+            return sum(_leave(database, _unfinished(database, owner)) for owner in gone)
 
     def sweep(self, keep_seconds: float, keep_jobs: int) -> int:
         with self._writing() as database:
@@ -124,19 +126,12 @@ class SqliteStore:
             database, self._database = self._database, None
             if database is None:
                 return
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            database.close()
-        if self._own is not None:
-            (self._alive / self.owner).unlink(missing_ok=True)
-            os.close(self._own)
-
-    def _interrupt(self, owner: str) -> int:
-        with self._writing() as database:
-            rows = database.execute(f"SELECT {_JOB} FROM jobs WHERE owner = ? AND state NOT IN ({_FINAL})", (owner,))
-            left = [_from_row(row) for row in rows.fetchall()]
-            for job in left:
-                _change(database, moved(job, State.INTERRUPTED, time.time(), error="its process ended"))
-            return len(left)
+            try:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:  # on a full disk, too, or others would take this process for alive
+                database.close()
+                (self._alive / self.owner).unlink(missing_ok=True)
+                os.close(self._own)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -162,7 +157,10 @@ class SqliteStore:
 
     def latest(self, limit: int) -> list[Job]:
         with self._reading() as database:
-            rows = database.execute(f"SELECT {_JOB} FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
+            rows = database.execute(
+                f"SELECT {_JOB} FROM jobs ORDER BY started IS NOT NULL AND ended IS NULL DESC, created DESC LIMIT ?",
+                (limit,),
+            )
             return [_from_row(row) for row in rows]
 
     def counts(self) -> dict[State, int]:
@@ -170,13 +168,9 @@ class SqliteStore:
             found = dict(database.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
         return {state: found.get(state, 0) for state in State}
 
-    def overdue(self, seconds: float) -> list[str]:
+    def unfinished(self) -> list[Job]:
         with self._reading() as database:
-            rows = database.execute(
-                "SELECT id FROM jobs WHERE state = ? AND owner = ? AND started < ?",
-                (State.RUNNING, self.owner, time.time() - seconds),
-            )
-            return [job_id for (job_id,) in rows]
+            return _unfinished(database, self.owner)
 
     # -- the file ---------------------------------------------------------------------------------------------------
 
@@ -194,31 +188,36 @@ class SqliteStore:
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
+                database.execute("COMMIT")
             except BaseException:
-                database.execute("ROLLBACK")
+                if database.in_transaction:  # where the disk is full SQLite has gone back by itself
+                    database.execute("ROLLBACK")
                 raise
-            database.execute("COMMIT")
 
-    def _hold(self, owner: str, *, create: bool = False) -> int | None:
-        """Return a descriptor that holds the owner's lock, None if somebody else holds it or there is no such file."""
-        try:
-            descriptor = os.open(self._alive / owner, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    def _hold_own(self) -> int:
+        """Return a descriptor that holds the lock on this process's file."""
+        while True:
+            descriptor = os.open(self._alive / self.owner, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # 1. it is made here; 2. another process finds it unlocked and takes it away; 3. it is locked here. Then a
+            # file without a name is locked, and it has to be made again.
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
             os.close(descriptor)
-            return None
-        return descriptor
 
     def _lives(self, owner: str) -> bool:
         path = self._alive / owner
-        held = self._hold(owner)
-        if held is None:
-            return path.exists()
-        path.unlink(missing_ok=True)
-        os.close(held)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
         return False
 
 
@@ -259,6 +258,16 @@ def _note(database: sqlite3.Connection, job: Job) -> Event:
     )
     assert cursor.lastrowid is not None, "it was an INSERT"
     return Event(cursor.lastrowid, job.id, now, job.state, job.attempt, job.progress, job.result, job.error)
+
+
+def _unfinished(database: sqlite3.Connection, owner: str) -> list[Job]:
+    rows = database.execute(f"SELECT {_JOB} FROM jobs WHERE owner = ? AND state NOT IN ({_FINAL})", (owner,))
+    return [_from_row(row) for row in rows.fetchall()]
+
+
+def _leave(database: sqlite3.Connection, jobs: list[Job]) -> int:
+    changes = [_change(database, left(job, time.time(), "its process ended")) for job in jobs]
+    return len(changes)
 
 
 def _forget(database: sqlite3.Connection, job_ids: list[str]) -> None:

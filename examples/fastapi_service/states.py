@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["FINAL", "Event", "Job", "State", "moved", "reported"]
+__all__ = ["FINAL", "Event", "Job", "State", "left", "moved", "reported"]
 
 
 class State(StrEnum):
@@ -50,6 +50,11 @@ class Job:
     started: float | None = None  # this attempt
     ended: float | None = None
 
+    @property
+    def in_work(self) -> bool:
+        """Whether an attempt has begun and the job has not ended."""
+        return self.started is not None and self.ended is None
+
 
 class Event(NamedTuple):
     """Something that happened to a job. *seq* grows over all jobs; the last event of a job has its result."""
@@ -76,6 +81,13 @@ def moved(job: Job, to: State, now: float, *, result: Any = None, error: str | N
         progress = 100.0 if to is State.COMPLETED else job.progress
         return replace(job, state=to, ended=now, progress=progress, result=result, error=error)
     return replace(job, state=to, error=error)
+
+
+def left(job: Job, now: float, error: str) -> Job | None:
+    """Return the job as nobody works on it any more: cancelled if it was to be, else interrupted."""
+    if job.state is State.CANCELLING:
+        return moved(job, State.CANCELLED, now)
+    return moved(job, State.INTERRUPTED, now, error=error)
 
 
 def reported(job: Job, progress: float) -> Job | None:

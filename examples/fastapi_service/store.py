@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from itertools import count
 from typing import Any, Protocol
 
-from fastapi_service.states import FINAL, Event, Job, State, moved, reported
+from fastapi_service.states import FINAL, Event, Job, State, left, moved, reported
 
 __all__ = ["JobStore", "MemoryStore"]
 
@@ -21,9 +22,6 @@ class JobStore(Protocol):
 
     def create(self, job_id: str) -> tuple[Job, bool]:
         """Add a job of this process, or return the one that has this id; and whether it is new."""
-
-    def discard(self, job_id: str) -> None:
-        """Take back a job that could not be accepted."""
 
     def get(self, job_id: str) -> Job | None:
         """Return a job."""
@@ -41,19 +39,22 @@ class JobStore(Protocol):
         """Return the number of the latest event."""
 
     def latest(self, limit: int) -> list[Job]:
-        """Return the jobs made last, the latest first."""
+        """Return the jobs that are being worked on, then the others; of each the one made last first."""
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs there are in each state."""
 
-    def overdue(self, seconds: float) -> list[str]:
-        """Return the jobs of this process that have been running for longer."""
+    def unfinished(self) -> list[Job]:
+        """Return the jobs of this process that have not ended."""
 
-    def interrupt(self) -> int:
-        """Mark what this process has not finished as interrupted; return how many those were."""
+    def interrupt(self, job_ids: Collection[str]) -> int:
+        """
+        Mark those of them that this process has not finished as interrupted, or as cancelled where that was asked for;
+        return how many those were.
+        """
 
     def recover(self) -> int:
-        """Mark what processes that are gone had not finished as interrupted; return how many those were."""
+        """Do the same with what processes that are gone had not finished, and forget these processes."""
 
     def sweep(self, keep_seconds: float, keep_jobs: int) -> int:
         """Forget jobs that ended longer ago, and all but so many ended ones; return how many."""
@@ -80,10 +81,6 @@ class MemoryStore:
             job = Job(job_id, "this process", time.time())
             self._note(job)
             return job, True
-
-    def discard(self, job_id: str) -> None:
-        with self._lock:
-            self._forget(job_id)
 
     def get(self, job_id: str) -> Job | None:
         with self._lock:
@@ -113,7 +110,8 @@ class MemoryStore:
 
     def latest(self, limit: int) -> list[Job]:
         with self._lock:
-            return list(reversed(self._jobs.values()))[:limit]
+            jobs = reversed(self._jobs.values())
+            return sorted(jobs, key=lambda job: not job.in_work)[:limit]
 
     def counts(self) -> dict[State, int]:
         with self._lock:
@@ -122,18 +120,14 @@ class MemoryStore:
                 counts[job.state] += 1
             return counts
 
-    def overdue(self, seconds: float) -> list[str]:
-        since = time.time() - seconds
+    def unfinished(self) -> list[Job]:
         with self._lock:
-            running = (job for job in self._jobs.values() if job.state is State.RUNNING)
-            return [job.id for job in running if (job.started or since) < since]
+            return [job for job in self._jobs.values() if job.state not in FINAL]
 
-    def interrupt(self) -> int:
+    def interrupt(self, job_ids: Collection[str]) -> int:
         with self._lock:
-            left = [job for job in self._jobs.values() if job.state not in FINAL]
-            for job in left:
-                self._note(moved(job, State.INTERRUPTED, time.time(), error="the process ended"))
-            return len(left)
+            jobs = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
+            return sum(self._note(left(job, time.time(), "its process ended")) is not None for job in jobs)
 
     def recover(self) -> int:
         return 0  # what was in memory went with the process

@@ -56,7 +56,7 @@ class Lifespan:
     While the application runs, the loop has the default executor of `cgexec.asyncio.install`, and AnyIO's limiter
     follows the container (`cgexec.anyio.size_default_limiter`).
 
-    The end begins with SIGTERM, or when the server ends the lifespan, whichever is first:
+    The end begins with SIGTERM, with SIGINT (Ctrl-C), or when the server ends the lifespan, whichever is first:
 
     1. `closing` is True (for the readiness probe, and to refuse new jobs) and the pools accept nothing more.
     2. They are drained until *margin* seconds before the end of *grace*. The server goes on meanwhile: who polls or
@@ -64,9 +64,12 @@ class Lifespan:
     3. What is left is cancelled, running tasks at their next `cgexec.checkpoint`; *on_end* hears of it.
     4. Only then the server's own handler of the signal is called, which closes the connections.
 
+    Further SIGTERMs change nothing meanwhile: a supervisor and an init that signals its whole group both send one. A
+    SIGINT while the pools are drained ends step 2 now: Ctrl-C waits for what runs, and the second one no longer.
+
     A server whose handler cannot be called later (none set with `signal.signal`, or a worker thread) ends at once, and
-    the pools are drained when it ends the lifespan. SIGINT is left to the server. Threads that do not check keep the
-    process alive (see `cgexec.cancel`): a program that must not wait for SIGKILL ends with `os._exit`.
+    the pools are drained when it ends the lifespan. A signal that is ignored stays so. Threads that do not check keep
+    the process alive (see `cgexec.cancel`): a program that must not wait for SIGKILL ends with `os._exit`.
 
     Args:
         *pools: what to drain, all at the same time.
@@ -107,6 +110,7 @@ class Lifespan:
         self._limiter = limiter
         self._told = told
         self._ending: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
 
     # Any: an application of any framework; None or the state that *inner* yields, which frameworks type apart.
     def __call__(self, app: Any) -> AbstractAsyncContextManager[Any]:
@@ -115,12 +119,12 @@ class Lifespan:
 
     @asynccontextmanager
     async def _span(self, app: Any) -> AsyncIterator[Any]:
-        self.closing, self._ending = False, None
+        self.closing, self._ending, self._hurry = False, None, asyncio.Event()
         inner = nullcontext() if self._inner is None else self._inner(app)
         with ExitStack() as stack:
             self._size(stack)
             async with inner as state:
-                with self._heeding_sigterm():
+                with self._heeding_signals():
                     try:
                         yield state
                     finally:
@@ -145,7 +149,7 @@ class Lifespan:
 
     async def _drain(self, deadline: float) -> None:
         begin = monotonic()
-        each = await asyncio.gather(*(pool.adrain(max(0.0, deadline - begin)) for pool in self._pools))
+        each = await asyncio.gather(*(self._drain_one(pool, max(0.0, deadline - begin)) for pool in self._pools))
         left = Leftovers(
             tuple(task for one in each for task in one.unstarted), tuple(task for one in each for task in one.running)
         )
@@ -161,32 +165,47 @@ class Lifespan:
             if inspect.isawaitable(answer):
                 await answer
 
+    async def _drain_one(self, pool: ThreadPoolExecutor, seconds: float) -> Leftovers:
+        draining = asyncio.ensure_future(pool.adrain(seconds))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if draining.done():
+            return draining.result()
+        draining.cancel()
+        return await pool.adrain(0)
+
     @contextmanager
-    def _heeding_sigterm(self) -> Iterator[None]:
-        """Have SIGTERM begin the end, and the handler that was there before hear of it when that is over."""
+    def _heeding_signals(self) -> Iterator[None]:
+        """Have SIGTERM and SIGINT begin the end, and the handlers there were hear of it when that is over."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        former = signal.getsignal(signal.SIGTERM)
+        former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        heeded = [number for number, handler in former.items() if handler != signal.SIG_IGN]
 
         def heed(number: int, _: FrameType | None) -> None:
             # In the middle of whatever the main thread does: only leave word.
-            loop.call_soon_threadsafe(self._begin, lambda: _pass_on(former, number))
+            loop.call_soon_threadsafe(self._heed, number, lambda: _pass_on(former[signal.Signals(number)], number))
 
-        signal.signal(signal.SIGTERM, heed)
+        for number in heeded:
+            signal.signal(number, heed)
         try:
             yield
         finally:
-            if signal.getsignal(signal.SIGTERM) is heed:
-                signal.signal(signal.SIGTERM, former)
+            for number in heeded:
+                if signal.getsignal(number) is heed:
+                    signal.signal(number, former[number])
 
-    def _begin(self, then: Callable[[], None]) -> None:
-        if self._ending is not None:  # a second signal is for the server alone
+    def _heed(self, number: int, then: Callable[[], None]) -> None:
+        if self._ending is None:
+            ending = asyncio.ensure_future(self.end())
+            ending.add_done_callback(lambda _: then())
+        elif self._ending.done():
             then()
-            return
-        ending = asyncio.ensure_future(self.end())
-        ending.add_done_callback(lambda _: then())
+        elif number == signal.SIGINT:
+            self._hurry.set()
 
 
 def _pass_on(handler: Any, number: int) -> None:  # Any: what `signal.getsignal` returns

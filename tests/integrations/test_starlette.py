@@ -1,6 +1,7 @@
 """The lifespan of a service: threads sized at the start, pools drained at the end; and what a full pool answers."""
 
 import asyncio
+import contextlib
 import signal
 import threading
 
@@ -137,26 +138,104 @@ def test_sigterm_drains_first_and_then_tells_the_server():
     assert events == [(signal.SIGTERM, 0, True)]
 
 
-def test_a_second_sigterm_is_for_the_server_at_once():
+@contextlib.contextmanager
+def heard():
+    """A server's handlers: the signals that they were called with."""
+    events = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    former = [signal.signal(number, lambda number, _: events.append(number)) for number in numbers]
+    try:
+        yield events
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
+
+
+async def loop_has_run():
+    """Return when what signals have left word of has been heeded."""
+    heeded = asyncio.Event()
+    asyncio.get_running_loop().call_soon_threadsafe(heeded.set)
+    await heeded.wait()
+
+
+def test_further_sigterms_do_not_end_the_drain():
     async def main():
         hold = Hold(pool)
         hold.occupy(1)
-        signal.raise_signal(signal.SIGTERM)
-        await until(lambda: lifespan.closing)
-        signal.raise_signal(signal.SIGTERM)
-        await until(lambda: events)
-        assert pool.stats().running == 1
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+            await loop_has_run()
+        assert lifespan.closing
+        assert events == []
         hold.release()
+        await until(lambda: events)
+        assert hold.futures[0].result(0) == "held"
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: len(events) == 2)
 
-    events = []
     pool = cgexec.ThreadPoolExecutor(1)
     lifespan = Lifespan(pool)
-    former = signal.signal(signal.SIGTERM, lambda number, _: events.append(number))
-    try:
+    with heard() as events:
         run_in(lifespan, main)
-    finally:
-        signal.signal(signal.SIGTERM, former)
-    assert set(events) == {signal.SIGTERM}
+    assert events == [signal.SIGTERM] * 2, "at the end of the drain, and after it"
+
+
+def test_ctrl_c_drains_and_the_second_one_ends_that():
+    async def main():
+        started, pause = threading.Event(), threading.Event()
+
+        def endless():
+            started.set()
+            while not pause.wait(0.001):
+                cgexec.checkpoint()
+
+        running = pool.submit(endless)
+        assert await asyncio.to_thread(started.wait, SOON)
+        waiting = pool.submit(int)
+        signal.raise_signal(signal.SIGINT)
+        await until(lambda: lifespan.closing)
+        assert (running.running(), events) == (True, [])
+        signal.raise_signal(signal.SIGINT)
+        await until(lambda: events)
+        assert waiting.cancelled()
+        with pytest.raises(cgexec.TaskCancelled):
+            running.result(SOON)
+
+    pool = cgexec.ThreadPoolExecutor(1)
+    lifespan = Lifespan(pool, grace=3600, on_end=lambda left: found.append((len(left.unstarted), len(left.running))))
+    found = []
+    with heard() as events:
+        run_in(lifespan, main)
+    assert events == [signal.SIGINT]
+    assert found == [(1, 1)]
+    pool.shutdown()
+
+
+def test_ctrl_c_ends_a_drain_that_the_server_began():
+    async def main():
+        hold.occupy(1)
+        asyncio.get_running_loop().call_soon(asyncio.ensure_future, interrupt())
+
+    async def interrupt():
+        await until(lambda: lifespan.closing)
+        signal.raise_signal(signal.SIGINT)
+
+    pool = cgexec.ThreadPoolExecutor(1)
+    hold = Hold(pool)
+    lifespan = Lifespan(pool, grace=3600, on_end=lambda _: hold.release())
+    with heard() as events:
+        run_in(lifespan, main)
+    assert events == []
+    pool.shutdown()
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    async def main():
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+    with heard():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        run_in(Lifespan(), main)
 
 
 def test_the_applications_own_lifespan_is_inside():

@@ -116,6 +116,6 @@ def test_nothing_is_killed_and_every_accepted_job_is_accounted_for(workers, memo
     assert {job["id"]: job["state"] for job in jobs if job["id"] in clients.ended} == clients.ended
     assert len(clients.ended) >= len(clients.accepted) // 2, "two thirds stayed"
     assert clients.alive > 10
-    assert "cgexec_container_oom_kills_total 0.0" in seen
+    assert "cgexec_memory_oom_kills_total 0.0" in seen
     with closing(SqliteStore(path)) as store:
         assert sum(store.counts().values()) == len(clients.accepted)

@@ -240,6 +240,27 @@ def test_a_process_that_is_dead_leaves_its_counts_and_no_gauges(several):
     assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 27
 
 
+def test_counters_of_the_container_do_not_go_back(several):
+    """Neither with the pool nor with the process that looked last."""
+
+    def counters(seen):
+        return {
+            name: seen[name] for name in seen if name.startswith(("cgexec_cpu", "cgexec_memory")) and "_total" in name
+        }
+
+    start, scrape = several
+    worker = start(4, "close")
+    before = counters(scrape())
+    assert before
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline() == "closed\n"
+    worker.kill()
+    worker.wait(60)
+    after = counters(scrape(str(worker.pid)))
+    assert {name: value for name, value in before.items() if after.get(name, -1) < value} == {}
+
+
 def test_without_the_client_it_names_the_command():
     code = (
         "import sys; sys.modules['prometheus_client'] = None; from cgexec.metrics import prometheus\n"

@@ -47,7 +47,7 @@ def test_the_callers_id_runs_once_however_often_it_is_asked_for(quick):
     assert (again.status_code, again.json()) == (200, first)
 
 
-@pytest.mark.parametrize("job_id", ["a b", "x" * 65, "a%2Fb"])
+@pytest.mark.parametrize("job_id", ["a b", "x" * 65, "a%2Fb", "%2E%2E", ".hidden"])
 def test_an_id_that_is_none_is_refused(quick, job_id):
     assert quick.get(f"/process/{job_id}").status_code in (404, 422)
 
@@ -78,13 +78,26 @@ def test_a_waiting_and_a_running_job_are_cancelled(full):
     assert server.delete(f"/jobs/{running}").json()["state"] == "cancelled", "and stays so"
 
 
+@pytest.mark.parametrize("state", ["queued", "retrying"])
+def test_of_a_burst_that_is_cancelled_every_job_is(state):
+    told = {"fail_rate": 1, "backoff": 3600, "backoff_most": 3600} if state == "retrying" else {"job_seconds": 600}
+    with serving(**{**QUICK, "grace": 5, **told}, max_workers=1, queue_size=80, max_jobs=100) as server:
+        jobs = [server.start() for _ in range(60)]
+        for job_id in jobs[1:]:
+            server.wait(job_id, state)
+        with ThreadPoolExecutor(8) as clients:
+            assert {answer.status_code for answer in clients.map(server.delete, map("/jobs/{}".format, jobs))} == {202}
+        for job_id in jobs:
+            server.wait(job_id, "cancelled")
+
+
 def test_an_overdue_job_is_shown_and_goes_on():
     with serving(**{**LONG, "overdue_after": 0.01}, max_workers=1) as server:
         job_id = server.start()
         progress = server.wait(job_id, "overdue")["progress"]
         while server.get(f"/jobs/{job_id}").json()["progress"] <= progress:
             pass
-        assert "cgexec_pool_overdue_total 1.0" in server.get("/metrics").text
+        assert 'cgexec_pool_overdue_total{pool="jobs"} 1.0' in server.get("/metrics").text
         server.delete(f"/jobs/{job_id}")
         server.wait(job_id, "cancelled")
 
@@ -96,7 +109,7 @@ def test_a_job_that_fails_is_tried_again_without_its_worker_and_fails_in_the_end
         server.wait(second, "retrying")
         job = server.wait(first, "retrying")
         assert "lost its connection" in job["error"]
-        assert server.get("/metrics").text.count("cgexec_pool_running 0.0") == 1
+        assert server.get("/metrics").text.count('cgexec_pool_running{pool="jobs"} 0.0') == 1
         server.delete(f"/jobs/{first}")
         server.wait(first, "cancelled")
     with serving(**QUICK, fail_rate=1, attempts=3) as server:
@@ -129,11 +142,11 @@ def test_results_are_kept_in_a_bounded_number():
 def test_metrics_are_readable(quick):
     quick.wait(quick.start(), "completed")
     text = quick.get("/metrics").text
-    for name in ("pool_workers_limit", "pool_running", "pool_rejected_total", "jobs"):
+    for name in ("pool_limit", "pool_running", "pool_rejected_total", "jobs"):
         assert f"# TYPE cgexec_{name} " in text
     parser = pytest.importorskip("prometheus_client.parser")
     found = {family.name for family in parser.text_string_to_metric_families(text)}
-    assert {"cgexec_pool_ended", "cgexec_jobs", "python_info"} <= found
+    assert {"cgexec_pool_ended", "cgexec_jobs", "cgexec_jobs_refused", "python_info"} <= found
     assert "python_gc_objects_collected" in found, "what prometheus_client knows of the process"
 
 

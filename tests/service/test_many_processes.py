@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 import signal
+import time
 from contextlib import closing
 
 import httpx
 import pytest
 from fastapi_service.sqlite_store import SqliteStore
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from support.service import LONG, QUICK, SOON, read_all, serving
+from support.service import LONG, QUICK, SOON, check_whole, read_all, serving
 
 WORKERS = 4
 
@@ -27,11 +29,29 @@ def owners(server, most=400):
     """Start jobs until each process has had one; return a job of each."""
     found = {}
     for _ in range(most):
-        job = server.post("/jobs").json()
-        found.setdefault(job["owner"], job["id"])
+        answer = server.post("/jobs")
+        if answer.status_code == 202:  # not where the process is full
+            job = answer.json()
+            found.setdefault(job["owner"], job["id"])
         if len(found) == WORKERS:
             return found
     pytest.skip(f"the kernel gave connections to {len(found)} of {WORKERS} processes only")
+
+
+def kill(server, owner):
+    """
+    Kill a process while uvicorn asks it nothing.
+
+    uvicorn does not see that a process dies of which it awaits an answer: it waits for it as long as for a busy one, and
+    heeds no signal meanwhile. So it is stopped, and what it has asked is answered before.
+    """
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(20):
+            server.get("/livez")
+        os.kill(int(owner.partition("-")[0]), signal.SIGKILL)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
 
 
 def test_each_answers_for_the_jobs_of_all(server):
@@ -53,8 +73,7 @@ def test_events_of_one_reach_the_clients_of_another(server):
             return events
 
     for events in asyncio.run(main()):
-        assert [event["progress"] for event in events] == [0, 0, 25, 50, 75, 100, 100]
-        assert events[-1]["state"] == "completed"
+        check_whole(events)
 
 
 def test_an_id_runs_once_over_all(server):
@@ -67,6 +86,25 @@ def test_an_id_runs_once_over_all(server):
     assert server.wait("once", "completed")["attempt"] == 1
 
 
+def test_nobody_is_told_of_a_job_that_does_not_exist(tmp_path):
+    """Where all are full, each look at an id that is refused meanwhile must not find it."""
+
+    async def ask(job_id):
+        async with httpx.AsyncClient(base_url=server.http, timeout=SOON) as client:
+            return (await client.get(f"/process/{job_id}")).status_code
+
+    async def main():
+        for job_id in map("same-{}".format, range(30)):
+            told = await asyncio.gather(*(ask(job_id) for _ in range(8)))
+            if {200, 202} & set(told):
+                assert server.get(f"/jobs/{job_id}").status_code == 200, told
+
+    options = {"database": tmp_path / "jobs.db", "max_workers": 1, "queue_size": 0}
+    with serving("--workers", f"{WORKERS}", **LONG, **options) as server:
+        owners(server)
+        asyncio.run(main())
+
+
 def test_a_job_is_cancelled_through_any(tmp_path):
     with serving("--workers", f"{WORKERS}", **LONG, database=tmp_path / "jobs.db") as server:
         jobs = owners(server)
@@ -77,12 +115,49 @@ def test_a_job_is_cancelled_through_any(tmp_path):
             server.wait(job_id, "cancelled")
 
 
+def numbers(server):
+    """Return the numbers of one scrape, from whichever process it reaches."""
+    families = text_string_to_metric_families(server.get("/metrics").text)
+    return {(one.name, *sorted(one.labels.items())): one.value for family in families for one in family.samples}
+
+
 def test_each_has_its_part_of_the_container(server):
     """Each process sizes its pool for a quarter."""
     import cgexec
 
     limit = cgexec.recommend(cpu_per_task=0.1, processes=WORKERS).max_workers
-    assert f"cgexec_pool_workers_limit {limit:.1f}\n" in server.get("/metrics").text
+    assert numbers(server)["cgexec_pool_limit", ("pool", "jobs")] == WORKERS * limit
+
+
+def test_a_scrape_tells_of_all_and_counters_never_go_down(tmp_path):
+    def scrape():
+        before, now = seen[-1], numbers(server)
+        lower = {name: (before[name], now.get(name)) for name in before if name[0].endswith("_total")}
+        lower = {name: (was, one) for name, (was, one) in lower.items() if one is None or one < was}
+        assert not lower
+        seen.append(now)
+        return now
+
+    def until(name, value):
+        end = time.monotonic() + SOON
+        while scrape()[name, ("pool", "jobs")] != value:
+            assert time.monotonic() < end, seen[-1]
+
+    with serving("--workers", "3", **LONG, database=tmp_path / "jobs.db", max_workers=1, queue_size=20) as server:
+        seen = [numbers(server)]
+        jobs = []
+        for _ in range(12):
+            jobs.append(server.post("/jobs").json())
+            scrape()
+        # Each writes every few seconds.
+        until("cgexec_pool_submitted_total", 12)
+        running = len({job["owner"] for job in jobs})
+        until("cgexec_pool_running", running)
+        victim = jobs[0]
+        kill(server, victim["owner"])
+        server.wait(victim["id"], "interrupted")
+        until("cgexec_pool_running", running - 1)
+        assert seen[-1]["cgexec_pool_submitted_total", ("pool", "jobs")] == 12
 
 
 def test_a_killed_process_interrupts_its_jobs_alone(tmp_path):
@@ -91,7 +166,7 @@ def test_a_killed_process_interrupts_its_jobs_alone(tmp_path):
         for job_id in jobs.values():
             server.wait(job_id, "running")
         killed = next(iter(jobs))
-        os.kill(int(killed.partition("-")[0]), signal.SIGKILL)
+        kill(server, killed)
         server.wait(jobs.pop(killed), "interrupted")
         assert [server.get(f"/jobs/{job_id}").json()["state"] for job_id in jobs.values()] == ["running"] * len(jobs)
 

@@ -14,4 +14,23 @@ def test_it_shows_jobs_and_the_pool_live(tmp_path):
     for job_id in jobs:
         assert f"<td>{job_id[:12]}</td>" in seen
     assert seen.count('<td class="running">running</td>') == 2
+    assert '<p id="shown"></p>' in seen, "all of them"
     assert "pool 'jobs': 2 workers" in seen
+
+
+def test_what_runs_is_shown_among_many_that_wait(tmp_path):
+    with serving(**LONG, max_workers=2, queue_size=60) as server:
+        jobs = [server.start() for _ in range(50)]
+        for job_id in jobs[:2]:
+            server.wait(job_id, "running")
+        seen, _ = after_scripts(f"{server.http}/", tmp_path)
+    for job_id in jobs[:2]:
+        assert f"<td>{job_id[:12]}</td>" in seen
+    assert "40 of 50 jobs" in seen
+
+
+def test_memory_without_a_number_is_said_once(tmp_path):
+    with serving(**LONG) as server:
+        seen, _ = after_scripts(f"{server.http}/", tmp_path)
+    assert "no limit of no limit" not in seen
+    assert '<b id="memory">no limit seen</b>' in seen or " MiB of " in seen

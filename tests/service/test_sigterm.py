@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -78,7 +79,7 @@ def test_what_cannot_be_finished_is_marked(surroundings, tmp_path):
 
 
 def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
-    with serving(**SECOND, database=tmp_path / "jobs.db") as server:
+    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
         job_id = server.start()
         server.wait(job_id, "running")
         server.terminate()
@@ -86,9 +87,45 @@ def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
             pass
         refused = server.post("/jobs")
         assert (refused.status_code, refused.json()["error"]) == (503, "ending")
+        assert asyncio.run(close_code(server)) == 1012
+        assert server.get(f"/process/{job_id}").status_code == 200, "what is there is told"
         assert server.get("/livez").status_code == 200
         assert server.get(f"/jobs/{job_id}").json()["state"] == "running"
         assert server.status() == 0
+        assert "Traceback" not in server.said()
+
+
+def test_a_second_sigterm_does_not_end_the_serving(tmp_path):
+    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
+        job_id = server.start()
+        server.wait(job_id, "running")
+        server.terminate()
+        while server.get("/readyz").status_code != 503:
+            pass
+        server.terminate()
+        # A server that ends answers nothing after a tenth of a second or two.
+        while server.get(f"/jobs/{job_id}").json()["progress"] < 50:
+            pass
+        assert server.status() == 0
+
+
+def test_a_second_ctrl_c_ends_it_now(tmp_path):
+    with serving(**{**LONG, "grace": 3600}, database=tmp_path / "jobs.db") as server:
+        job_id = server.start()
+        server.wait(job_id, "running")
+        server.process.send_signal(signal.SIGINT)
+        while server.get("/readyz").status_code != 503:
+            pass
+        server.process.send_signal(signal.SIGINT)
+        assert server.status() == 1, server.said()
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        assert store.get(job_id).state == "interrupted"
+
+
+async def close_code(server):
+    async with asyncio.timeout(SOON), connect(f"{server.ws}/ws") as socket:
+        await socket.wait_closed()
+        return socket.close_code
 
 
 def test_a_job_between_two_attempts_is_interrupted(tmp_path):
@@ -106,9 +143,9 @@ def test_a_job_between_two_attempts_is_interrupted(tmp_path):
 STUBBORN = """
 import sys, threading
 sys.argv[0] = "fastapi_service"
-import fastapi_service.runner as runner
+import fastapi_service.execution as execution
 # A job that does not check whether it was cancelled.
-runner.simulate = lambda *_: threading.Event().wait()
+execution.simulate = lambda *_: threading.Event().wait()
 import runpy
 runpy.run_module("fastapi_service", run_name="__main__")
 """

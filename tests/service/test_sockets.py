@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from support.service import FINAL, LONG, QUICK, SOON, read_all, serving
+from support.service import FINAL, LONG, QUICK, SOON, check_whole, read_all, serving
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,7 @@ def test_a_socket_starts_a_job_and_brings_its_result(quick):
             return await read_all(socket), socket.close_code
 
     events, code = within(main())
-    assert states(events) == ["queued", *["running"] * 5, "completed"]
-    assert [event["progress"] for event in events] == [0, 0, 25, 50, 75, 100, 100]
+    check_whole(events)
     assert events[-1]["result"]["bytes"] == 1 << 20
     assert code == 1000
     assert quick.get(f"/jobs/{events[0]['id']}").json()["state"] == "completed"
@@ -56,6 +55,43 @@ def test_who_comes_back_gets_what_was_missed(quick):
     assert states(whole)[-1] == "completed"
 
 
+@pytest.mark.parametrize("beyond", [0, 1000, 10**30])
+def test_who_comes_back_after_the_last_event_is_told_the_end_again(quick, beyond):
+    async def main():
+        async with connect(f"{quick.ws}/ws") as socket:
+            whole = await read_all(socket)
+        last = whole[-1]
+        async with connect(f"{quick.ws}/ws/{last['id']}?after={last['seq'] + beyond}") as socket:
+            return last, await read_all(socket), socket.close_code
+
+    last, again, code = within(main())
+    assert again == [{**last, "at": again[0]["at"]}]
+    assert code == 1000
+
+
+def test_a_number_that_was_never_given_means_now():
+    async def main():
+        async with connect(f"{server.ws}/ws") as socket:
+            job_id = json.loads(await socket.recv())["id"]
+            async with connect(f"{server.ws}/ws/{job_id}?after=1000000000") as other:
+                return await read_all(other, until_event=1)
+
+    with serving(**LONG) as server:
+        assert states(within(main())) == ["running"]
+
+
+def test_what_a_client_says_is_read_and_passed_over():
+    async def main():
+        async with connect(f"{server.ws}/ws") as socket:
+            await socket.send(b"\x00binary")
+            await socket.send("text")
+            return await read_all(socket)
+
+    with serving(**QUICK) as server:
+        check_whole(within(main()))
+        assert "Traceback" not in server.said()
+
+
 def test_a_client_whose_line_is_cut_again_and_again_gets_everything():
     async def main():
         seen, after, lines = [], 0, 0
@@ -68,7 +104,7 @@ def test_a_client_whose_line_is_cut_again_and_again_gets_everything():
     with serving(**QUICK, drop_rate=0.5, seed=1) as server:
         server.get("/process/cut")
         seen, lines = within(main())
-    assert states(seen) == ["queued", *["running"] * 5, "completed"]
+    check_whole(seen)
     assert lines > 1
 
 

@@ -1,5 +1,7 @@
 """One contract for both stores, and what only a file can: several processes, and what they leave."""
 
+import fcntl
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -88,22 +90,18 @@ def test_events_come_in_order_from_any_number_on(store):
     assert (every[-1].result, every[-1].progress) == (7, 100.0)
 
 
-def test_a_discarded_job_was_never_there(store):
-    store.create("a")
-    store.discard("a")
-    assert store.get("a") is None
-    assert store.events(0) == []
-    assert store.create("a")[1]
-
-
 def test_interrupt_ends_what_has_not_ended(store):
     finish(store, "done", 1)
     store.create("queued")
     store.create("running")
     store.move("running", State.RUNNING)
-    assert store.interrupt() == 2
-    assert store.interrupt() == 0
-    assert store.counts() == {**dict.fromkeys(State, 0), State.INTERRUPTED: 2, State.COMPLETED: 1}
+    store.create("cancelling")
+    store.move("cancelling", State.CANCELLING)
+    store.create("another")
+    assert store.interrupt(["done", "queued", "running", "cancelling", "nobody"]) == 3
+    assert store.interrupt(["queued", "running", "cancelling"]) == 0
+    ended = {State.INTERRUPTED: 2, State.CANCELLED: 1, State.COMPLETED: 1, State.QUEUED: 1}
+    assert store.counts() == {**dict.fromkeys(State, 0), **ended}
     assert store.move("running", State.COMPLETED) is None, "a thread that went on does not raise the dead"
 
 
@@ -119,13 +117,23 @@ def test_only_so_many_ended_jobs_are_kept_and_only_so_long(store):
     assert [job.id for job in store.latest(10)] == ["waiting"]
 
 
-def test_overdue_is_what_has_been_running_for_long(store):
+def test_unfinished_is_what_has_not_ended(store):
     finish(store, "done")
     store.create("waiting")
     store.create("running")
     store.move("running", State.RUNNING)
-    assert store.overdue(-1) == ["running"]
-    assert store.overdue(3600) == []
+    assert store.unfinished() == [store.get("waiting"), store.get("running")]
+
+
+def test_what_is_being_worked_on_comes_before_what_waits(store):
+    for job_id in ("running", "retrying", "done", "waiting"):
+        store.create(job_id)
+    for job_id in ("running", "retrying", "done"):
+        store.move(job_id, State.RUNNING)
+    store.move("retrying", State.RETRYING)
+    store.move("done", State.COMPLETED)
+    assert [job.id for job in store.latest(10)] == ["retrying", "running", "waiting", "done"]
+    assert [job.id for job in store.latest(2)] == ["retrying", "running"]
 
 
 # -- a file ----------------------------------------------------------------------------------------------------------
@@ -138,8 +146,8 @@ def test_what_one_process_writes_another_reads(tmp_path):
         assert other.get("a").owner == one.owner != other.owner
         assert other.move("a", State.CANCELLING).seq == one.last_seq()
         assert [event.state for event in one.events(0)] == ["queued", "running", "cancelling"]
-        assert other.overdue(-1) == [], "that is for its own process to see"
-        assert other.interrupt() == 0
+        assert other.unfinished() == [], "that is for its own process to see"
+        assert other.interrupt(["a"]) == 0
 
 
 def test_the_jobs_of_a_living_process_are_left_alone(tmp_path):
@@ -172,6 +180,60 @@ def test_the_jobs_of_a_killed_process_are_interrupted_at_the_next_look(tmp_path)
         assert store.recover() == 0
         assert (store.get("a").state, store.get("a").error) == (State.INTERRUPTED, "its process ended")
         assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner], "nothing is left of it"
+
+
+def test_nothing_is_left_of_a_process_that_was_killed_without_a_job(tmp_path):
+    path = tmp_path / "jobs.db"
+    with closing(SqliteStore(path)) as store:
+        (Path(f"{path}.owners") / "17-gone").touch()
+        assert store.recover() == 0
+        assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner]
+
+
+def test_an_own_file_that_was_taken_for_a_dead_ones_is_made_again(tmp_path, monkeypatch):
+    """1. it is made; 2. another process looks for dead ones and takes it away; 3. it is locked."""
+
+    def late(descriptor, how):
+        if looks:
+            looks.pop()
+            other.recover()
+        flock(descriptor, how)
+
+    path, flock, looks = tmp_path / "jobs.db", fcntl.flock, []
+    with closing(SqliteStore(path)) as other:
+        looks.append("once")
+        monkeypatch.setattr(fcntl, "flock", late)
+        with closing(SqliteStore(path)) as store:
+            assert not looks
+            store.create("a")
+            assert other.recover() == 0
+            assert store.get("a").state is State.QUEUED
+
+
+def test_a_full_disk_is_no_end(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store.create("a")
+        ((pages,),) = store._database.execute("PRAGMA page_count").fetchall()
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            store.create("x" * 1_000_000)
+        store._database.execute(f"PRAGMA max_page_count = {1000 * pages}")
+        assert store.create("b")[1]
+        assert store.move("a", State.RUNNING)
+
+
+def test_a_commit_that_fails_is_no_end(tmp_path):
+    """It leaves the transaction open, in which no other could begin."""
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store._database.execute("PRAGMA foreign_keys = ON")
+        store._database.execute("CREATE TABLE owed (job TEXT REFERENCES jobs (id) DEFERRABLE INITIALLY DEFERRED)")
+        store._database.execute(
+            "CREATE TRIGGER owe AFTER INSERT ON jobs WHEN new.id = 'a' BEGIN INSERT INTO owed VALUES ('x'); END"
+        )
+        with pytest.raises(sqlite3.IntegrityError):
+            store.create("a")
+        assert store.get("a") is None
+        assert store.create("b")[1]
 
 
 def test_a_store_that_was_closed_takes_nothing_more(tmp_path):

@@ -17,12 +17,19 @@ import psutil
 
 from support.lab import IMPORT_FROM, PROJECT
 
-__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "free_port", "read_all", "serving"]
+__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "check_whole", "free_port", "read_all", "serving"]
 
 FINAL = {"cancelled", "completed", "failed", "interrupted"}
 # For whatever should take no time, on a loaded machine under a CPU quota, in seconds.
 SOON = 30.0
-QUICK = {"job_seconds": 0.2, "job_steps": 4, "job_memory": "1Mi", "backoff": 0.01, "poll": 0.05}
+QUICK = {
+    "job_seconds": 0.2,
+    "job_steps": 4,
+    "job_memory": "1Mi",
+    "backoff": 0.01,
+    "poll": 0.05,
+    "progress_every": 0,
+}
 # A job that ends only when it is told to, within the time of a test.
 LONG = {**QUICK, "job_seconds": 600, "job_steps": 6000, "grace": 5}
 _NOT_PASSED = ("CGEXEC_", "WEB_CONCURRENCY", "AWS_", "KUBERNETES_", "DATABASE")
@@ -147,3 +154,13 @@ async def read_all(socket: object, *, until_event: int | None = None) -> list[di
             if until_event is not None and len(events) >= until_event:
                 break
     return events
+
+
+def check_whole(events: list[dict]) -> None:
+    """Assert that these are all events of a job that was completed: of the progress the latest wins, the last is there."""
+    assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
+    states, progress = [event["state"] for event in events], [event["progress"] for event in events]
+    assert states == ["queued", *["running"] * (len(events) - 2), "completed"]
+    assert progress[:2] == [0, 0]
+    assert progress[-2:] == [100, 100]
+    assert progress[1:-1] == sorted(set(progress))

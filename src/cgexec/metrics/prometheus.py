@@ -168,7 +168,8 @@ class _Files:
             self._written[key] = sample.value
         else:
             child.set(sample.value)
-            self._gauges.add(key)
+            if sample.metric.kind == "gauge":  # a counter of the container has not gone back
+                self._gauges.add(key)
 
     def _metric(self, row: Metric[Any]) -> Any:
         """Return prometheus-client's metric, made with the first value: one without labels writes 0 when it is made."""
@@ -177,7 +178,9 @@ class _Files:
             from prometheus_client import Counter, Gauge
 
             name, names = prometheus_name(row), _label_names(row)
-            mode: Any = f"live{row.across}"  # prometheus-client's names
+            # Theirs. Of a dead process the gauges go, but a counter's value was true, and without it the greatest of
+            # the others, who looked before, would be a reset for Prometheus.
+            mode: Any = row.across if row.kind == "counter" else f"live{row.across}"
             metric = self._metrics[row.name] = (
                 Counter(name, row.help, names, registry=None)
                 if _is_summed(row)

@@ -1,0 +1,46 @@
+"""What the process tells uvicorn, and its exit status where the jobs were in memory."""
+
+import os
+import signal
+import sys
+
+import uvicorn
+
+from support.service import LONG, QUICK, serving
+
+
+def test_a_process_that_is_busy_for_a_minute_is_not_killed(monkeypatch, tmp_path):
+    """A job that holds the interpreter lock keeps its process from answering uvicorn, which is patient for 5 s."""
+    import fastapi_service.__main__ as service
+
+    def run(app, **told):
+        told.pop("factory")
+        configs.append(uvicorn.Config(app, **told))
+        folders.append(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        assert os.listdir(folders[0]) == []
+
+    configs, folders = [], []
+    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr(sys, "argv", ["fastapi_service", "--workers", "2"])
+    monkeypatch.setenv("DATABASE", str(tmp_path / "jobs.db"))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("WEB_CONCURRENCY", "")
+    former = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert service.main() == 0
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), former, strict=True):
+            signal.signal(number, handler)
+    assert configs[0].timeout_worker_healthcheck >= 60
+    assert not os.path.exists(folders[0])
+
+
+def test_the_status_tells_of_interrupted_jobs_in_memory_too():
+    with serving(**LONG) as server:
+        server.wait(server.start(), "running")
+        server.terminate()
+        assert server.status() == 1, server.said()
+    with serving(**QUICK) as server:
+        server.wait(server.start(), "completed")
+        server.terminate()
+        assert server.status() == 0, server.said()
