@@ -7,10 +7,13 @@ Needs the extra: ``pip install "cgexec[dask]"``, and cgexec on the workers, too:
 import asyncio
 import logging
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cgexec._cluster import ClusterLimits, ClusterRecommendation, WorkerLimits, put_together, read_here
+from cgexec._pool.hands import SHUT_DOWN
 from cgexec._settings import WhenFull, check_workers
 from cgexec._wrap import BoundedExecutor, ahead, wrap
 
@@ -20,6 +23,8 @@ except ImportError as error:
     raise ImportError('cgexec.distributed needs dask.distributed: pip install "cgexec[dask]"') from error
 
 __all__ = ["ClusterLimits", "ClusterRecommendation", "WorkerLimits", "cluster_limits", "executor"]
+
+T = TypeVar("T")
 
 _LOGGER = logging.getLogger("cgexec")
 # How often it is looked which workers there are, in seconds; and how often all are asked for their limits again, which
@@ -96,7 +101,7 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
     found = cluster_limits(client)
     limit, why = _bound_of(found, told)
     pool = wrap(
-        client.get_executor(pure=False, retries=retries),
+        ClusterExecutor(client, retries),
         max_in_flight=max_in_flight or limit,
         name=name,
         queue_size=queue_size,
@@ -109,10 +114,43 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
         pool.resize_because(limit, why)
         loop: Any = client.loop  # tornado's
         following = asyncio.run_coroutine_threadsafe(
-            _follow(client, weakref.ref(pool), told, set(found.workers)), loop.asyncio_loop
+            _follow(client, weakref.ref(pool), pool.stats().name, told, {*found.workers, *found.unreadable}),
+            loop.asyncio_loop,
         )
         weakref.finalize(pool, following.cancel).atexit = False
     return pool
+
+
+class ClusterExecutor(Executor):
+    """
+    The cluster as an executor, for `wrap` alone, which knows what is in flight: its `shutdown` waits for nothing.
+
+    A future of Dask's own executor never ends where the result cannot be brought here (it cannot be pickled, say).
+    """
+
+    def __init__(self, client: dask.Client, retries: int = 0) -> None:
+        self._client = client
+        self._retries = retries
+        self._shut = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have it run on the cluster, also if it is equal to one before."""
+        if self._shut:
+            raise RuntimeError(SHUT_DOWN.text)
+        theirs = self._client.submit(fn, *args, pure=False, retries=self._retries, **kwargs)
+        loop: Any = self._client.loop  # tornado's
+        return asyncio.run_coroutine_threadsafe(_result_of(theirs), loop.asyncio_loop)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002  # see the class
+        """Accept nothing more. The client is left open."""
+        self._shut = True
+
+
+async def _result_of(theirs: Any) -> Any:  # Any: Dask's future, and what the call returns
+    try:
+        return await theirs
+    finally:
+        theirs.release()  # done with, or cancelled: then the scheduler forgets the call
 
 
 def _check(client: dask.Client) -> None:
@@ -132,31 +170,36 @@ def _bound_of(found: ClusterLimits, told: dict[str, Any]) -> tuple[int, str]:
 
 
 async def _follow(
-    client: dask.Client, pool: "weakref.ref[BoundedExecutor]", told: dict[str, Any], known: set[str]
+    client: dask.Client, pool: "weakref.ref[BoundedExecutor]", name: str, told: dict[str, Any], known: set[str]
 ) -> None:
     """Keep the bound up with the cluster, on the client's own loop, until the executor or the client has gone."""
     due = monotonic() + _READ_AGAIN_S
     while True:
         await asyncio.sleep(_LOOK_S)
-        executor = pool()
-        if executor is None or executor.stats().closed is not None or client.status == "closed":
+        if _has_gone(pool) or client.status == "closed":
             return
+        if monotonic() >= due:
+            known, due = set(), monotonic() + _READ_AGAIN_S
         try:
             threads = await client.nthreads()
-            if set(threads) == known and monotonic() < due:
+            if set(threads) == known:
                 continue
             found = put_together(threads, await client.run(read_here, on_error="return"))
-            limit, why = _bound_of(found, told)
-        except (OSError, ValueError, TimeoutError) as error:  # the scheduler is away, or a variable is nonsense now
+            known = set(threads)
+            _resize(pool, *_bound_of(found, told))
+        except Exception as error:  # noqa: BLE001  # the scheduler is away, a variable is nonsense now: it must go on
             _LOGGER.info(
-                "[cluster-unreachable] pool %r: the cluster could not be asked (%r); trying again",
-                executor.stats().name, error,
-            )  # fmt: skip
-            continue
-        finally:
-            due = monotonic() + _READ_AGAIN_S if monotonic() >= due else due
-        known = set(found.workers)
-        if limit != executor.stats().limit:
-            _LOGGER.info("[size-changed] pool %r: %d calls in flight, for %s", executor.stats().name, limit, why)
-            executor.resize_because(limit, why)
-        del executor
+                "[cluster-unreachable] pool %r: the cluster could not be asked (%r); trying again", name, error
+            )
+
+
+# Functions of their own, so that the follower does not hold the executor while it sleeps.
+def _has_gone(pool: "weakref.ref[BoundedExecutor]") -> bool:
+    executor = pool()
+    return executor is None or executor.stats().closed is not None
+
+
+def _resize(pool: "weakref.ref[BoundedExecutor]", limit: int, why: str) -> None:
+    executor = pool()
+    if executor is not None and limit != executor.stats().limit:
+        executor.resize_because(limit, why)

@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import gc
 import subprocess
 import sys
+import weakref
 from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -74,6 +77,11 @@ def test_workers_that_cannot_be_asked_are_named_and_count_for_nothing():
     assert "No module named 'cgexec'" in found.unreadable["b"]
     assert found.unreadable["c"] == "it did not answer"
     assert "b: could not be asked" in found.explain()
+
+
+def test_one_that_came_while_the_others_were_asked_is_left_to_the_next_time():
+    found = put_together({"a": 4}, {"a": report(), "b": report(path="b")})
+    assert (set(found.workers), found.threads, found.unreadable) == ({"a"}, 4, {})
 
 
 def test_a_cluster_without_workers_allows_one_call_that_waits_for_the_first():
@@ -148,6 +156,59 @@ def test_the_bound_follows_workers_as_they_come_and_go(client, workers):
     assert client.status == "running", "the client is its owner's"
 
 
+@pytest.fixture
+def looks(client, monkeypatch):
+    """Each look at the cluster from now on: the follower asks which workers there are, and then all of them."""
+    import cgexec.distributed
+
+    seen = {"which": 0, "all": 0}
+
+    def counted(name, real):
+        def call(*args, **kwargs):
+            seen[name] += 1
+            if seen.get("error"):
+                raise seen.pop("error")
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(client, "nthreads", counted("which", client.nthreads))
+    monkeypatch.setattr(client, "run", counted("all", client.run))
+    monkeypatch.setattr(cgexec.distributed, "_LOOK_S", 0.001)
+    return seen
+
+
+def test_whatever_goes_wrong_the_bound_is_followed_on(client, workers, looks, caplog):
+    from cgexec.distributed import executor
+
+    with executor(client, name="jobs") as pool, caplog.at_level("INFO", logger="cgexec"):
+        looks["error"] = KeyError("nobody expects it")
+        third = workers()
+        eventually(lambda: pool.stats().limit == 4)
+        third.terminate()
+    said = "[cluster-unreachable] pool 'jobs': the cluster could not be asked (KeyError('nobody expects it')); trying again"
+    assert said in caplog.messages
+
+
+def test_workers_that_cannot_be_asked_are_not_asked_at_each_look(client, workers, looks, monkeypatch):
+    import cgexec.distributed
+
+    monkeypatch.setattr(cgexec.distributed, "read_here", calls.boom)
+    with cgexec.distributed.executor(client):
+        eventually(lambda: looks["which"] >= 5)
+        assert looks["all"] == 1
+
+
+def test_one_that_nobody_holds_goes(client, workers, looks):
+    from cgexec.distributed import executor
+
+    pool = executor(client)
+    assert pool.submit(calls.square, 3).result(SOON) == 9
+    gone = weakref.ref(pool)
+    del pool
+    eventually(lambda: gc.collect() and gone() is None)
+
+
 def test_a_fixed_bound_stays(client, workers):
     from cgexec.distributed import executor
 
@@ -179,6 +240,64 @@ def test_a_call_that_raises_is_run_again_if_told_so(client, workers, tmp_path):
         with pytest.raises(ValueError, match="noted"):
             pool.submit(calls.note_and_fail, str(tmp_path / "notes")).result(SOON)
         assert (tmp_path / "notes").read_text() == "x\n" * 3
+
+
+def test_one_cancelled_in_flight_is_forgotten_by_the_scheduler(client, workers, tmp_path):
+    from cgexec.distributed import executor
+
+    meeting = Meeting(tmp_path)
+    with executor(client, max_in_flight=3) as pool:
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        third = pool.submit(calls.square, 3)
+        eventually(lambda: len(client.cluster.scheduler.tasks) == 3)
+        assert third.cancel()
+        assert third.cancelled()
+        eventually(lambda: len(client.cluster.scheduler.tasks) == 2)
+        meeting.release()
+        assert pool.submit(calls.square, 3).result(SOON) == 9
+    assert pool.stats().cancelled == 1
+
+
+def test_a_client_that_is_closed_ends_what_is_in_flight_and_the_executor_ends_quietly(client, workers, tmp_path):
+    import distributed
+
+    from cgexec.distributed import executor
+
+    meeting = Meeting(tmp_path)
+    with distributed.Client(client.scheduler.address, set_as_default=False) as other, executor(other) as pool:
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        other.close()
+        meeting.release()
+        assert all(isinstance(future.exception(SOON), Exception) or future.cancelled() for future in meeting.futures)
+        with pytest.raises(Exception, match="(?i)closed"):  # distributed's own ClosedClientError
+            pool.submit(calls.square, 3)
+        eventually(lambda: pool.stats().running == 0)
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+AT_EXIT = """
+import sys
+sys.path.insert(0, {tests!r})
+import cgexec.distributed
+import distributed
+from support import calls
+
+client = distributed.Client({address!r})
+pool = cgexec.distributed.executor(client)
+for _ in range(20):
+    pool.submit(calls.note, {path!r}).add_done_callback(lambda _: sys.stdout.write("ended\\n"))
+"""
+
+
+def test_what_is_handed_in_is_finished_when_the_interpreter_ends(client, workers, tmp_path):
+    path = tmp_path / "notes"
+    code = AT_EXIT.format(tests=str(Path(__file__).parent.parent), address=client.scheduler.address, path=str(path))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "ended\n" * 20
+    assert path.read_text() == "x\n" * 20
 
 
 @pytest.mark.parametrize(
