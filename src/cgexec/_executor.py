@@ -360,9 +360,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         limit = check_workers("max_workers", max_workers)
         if self._pool is None:
-            _LOGGER.info(
-                "[resize-ignored] pool %r: resize(%d) is passed over because of CGEXEC_MODE=off", self._name, limit
-            )
+            _LOGGER.info("[resize-ignored] pool %r: resize(%d) is passed over: CGEXEC_MODE=off", self._name, limit)
         else:
             self._pool.resize(limit)
 

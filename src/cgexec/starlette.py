@@ -166,7 +166,7 @@ class Lifespan:
             if inspect.isawaitable(answer):
                 await answer
 
-    async def _drain_one(self, pool: ThreadPoolExecutor, seconds: float) -> Leftovers:
+    async def _drain_one(self, pool: ThreadPoolExecutor | BoundedExecutor, seconds: float) -> Leftovers:
         draining = asyncio.ensure_future(pool.adrain(seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)

@@ -98,7 +98,7 @@ def test_what_cannot_be_profiled_is_one_line(capsys, target, words, said):
 
 def test_a_call_that_does_not_end_is_given_up_with_what_to_pass(capsys, monkeypatch):
     monkeypatch.setattr(measure, "_PATIENCE_S", 0)
-    words = ["--args", "60", "--seconds", "0.05", "--budget", "0"]
+    words = ["--args", "60", "--seconds", "0.05", "--budget", "0.001"]
     assert main(["profile", "support.profiled:waiting", *words]) == 2
     assert capsys.readouterr().err == (
         "cgexec-py: error: support.profiled:waiting, called alone: not over after 0 s; "
