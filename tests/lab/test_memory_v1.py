@@ -242,3 +242,64 @@ answer(right=[sum(first), sum(second), sum(third)], used=used, failed=len(failed
     assert seen.failed > 1
     assert seen.kills == 0
     assert any("looking at memory failed (MemoryError()" in line for line in seen.said)
+
+
+def test_a_child_that_its_parent_waits_for_is_not_held_for_ever():
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(8)
+def parent(number):
+    kept = bytearray(b"x" * 4096) * (45 * 256)
+    return pool.submit(work, 1).result(60) + len(kept)
+answer(results=[one.result(100) for one in [pool.submit(parent, n) for n in range(3)]], kills=usage().oom_kills)
+""",
+        timeout=180,
+    )
+    assert seen.results == [46 << 20] * 3
+    assert seen.kills == 0
+
+
+def test_estimates_are_kept_to_however_much_room_there_is():
+    seen = run_in(
+        ["v1", "--memory", "1G", "--"],
+        WORK
+        + """
+def large():
+    return work(220)
+pool = ThreadPoolExecutor(8)
+list(pool.map(time.sleep, [0.01] * 50))
+told = pool.options(memory="230Mi")
+first = [one.result(100) for one in [told.submit(large) for _ in range(8)]]
+second = list(ThreadPoolExecutor(8, memory_per_task="230Mi").map(lambda n: large(), range(8)))
+learned = ThreadPoolExecutor(8)
+alone = [learned.submit(work, 110).result(60) for _ in range(12)]
+list(learned.map(time.sleep, [0.01] * 50))
+burst = [one.result(60) for one in [learned.submit(work, 110) for _ in range(16)]]
+answer(results=[len(first), len(second), len(alone), len(burst)], kills=usage().oom_kills)
+""",
+        timeout=240,
+    )
+    assert seen.results == [8, 8, 12, 16]
+    assert seen.kills == 0
+
+
+def test_pages_that_are_to_be_written_hold_nothing_back(tmp_path):
+    seen = run_in(
+        ["v1", "--memory", "192M", "--"],
+        WORK
+        + f"""
+def write(number):
+    with open({str(tmp_path)!r} + f"/{{number}}", "wb") as file:
+        for _ in range(64):
+            file.write(b"x" * MIB)
+pool = ThreadPoolExecutor(8)
+list(pool.map(write, range(16)))
+seen = pool.stats()
+answer(used=seen.memory_used, alone=[line for line in records if "[memory-too-large]" in line])
+""",
+        timeout=180,
+    )
+    assert seen.used < 100 << 20
+    assert seen.alone == []

@@ -1,6 +1,8 @@
 """What memory holds back, on the state machine alone: budgets are given by hand."""
 
 import math
+import threading
+import time
 
 import pytest
 
@@ -168,3 +170,45 @@ def test_a_closed_pool_lets_its_workers_go_when_what_was_held_is_gone(how):
     assert fund(state, NONE) is worker, "the next look calls it, though there is no memory"
     assert state.next(worker, 0.0, 0) is Verdict.LEAVE
     assert state.is_quiet()
+
+
+def test_calls_that_are_told_apart_are_asked_about_whatever_the_room():
+    state = machine()
+    state.told = True
+    fund(state, Funds(bounded=False, budget=15.0))
+    assert state.bounded
+    fund(state, Funds(bounded=False, budget=math.inf))
+    assert not state.bounded, "nothing is limited"
+
+
+def test_what_a_running_task_waits_for_comes_first():
+    state = machine()
+    fund(state, NONE)
+    waiting = [task(state) for _ in range(3)]
+    for each in waiting:
+        state.offer(each)
+    waiting[2].nested = True
+    assert holding.bring_forward(state) is None, "nobody waits for it"
+    waiter = threading.Thread(target=lambda: waiting[2].exception(60))
+    waiter.start()
+    try:
+        end = time.monotonic() + 60
+        while holding.bring_forward(state) is None:
+            assert time.monotonic() < end
+        assert list(state.queue) == [waiting[2], waiting[0], waiting[1]]
+    finally:
+        waiting[2].end(ValueError())
+        waiter.join(60)
+
+
+def test_a_hold_ends_with_each_start():
+    state = machine()
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    state.offer(task(state))
+    state.next(worker, 1.0, 0)
+    state.next(worker, 1.0, 0)
+    assert state.held_since == 1.0
+    fund(state, Funds(bounded=True, budget=-math.inf, spare=True))
+    assert state.next(worker, 2.0, 0).__class__ is not Verdict
+    assert state.held_since is None

@@ -44,6 +44,27 @@ def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
         assert "(2 for queue since this was last said)" in caplog.records[-1].getMessage()
 
 
+def test_a_hold_that_comes_and_goes_is_one_hold(caplog):
+    planner = Planner()
+    planner.reading = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
+    reports = Reports()
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
+        hold.queue(1)
+        seen = need(pool._pool.state, None)
+        for now in range(10, 70, 3):  # each time held for ten seconds again, with a start in between
+            reports.held([("jobs", seen._replace(held_since=now - 10.0))], planner, now)
+            reports.held([("jobs", seen._replace(held_since=None))], planner, now + 1)
+    assert len(caplog.records) == 1
+
+
+def test_what_would_be_held_is_said_as_often_as_it_doubles(caplog):
+    caplog.set_level(logging.INFO, "cgexec")
+    reports = Reports()
+    for count in range(1, 10):
+        reports.observed("jobs", count)
+    assert [line.partition("enforced, ")[2].split()[0] for line in caplog.messages] == ["1", "2", "4", "8"]
+
+
 def test_a_pool_that_memory_holds_is_not_told_to_have_more_workers(caplog):
     memory = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
     with cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=1) as pool, holding(pool, 2) as hold:

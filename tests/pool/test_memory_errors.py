@@ -8,10 +8,12 @@ import pytest
 
 import cgexec
 from cgexec._pool import endings, lines
+from cgexec._pool import holding as holds
 from cgexec._pool.admission import Admission
+from cgexec._pool.crowd import Crowd
 from cgexec._pool.hands import SHUT_DOWN
 from cgexec._pool.records import Verdict
-from cgexec._pool.task import AGAIN, CANCELLED, RUNNING, WAITING
+from cgexec._pool.task import AGAIN, ALONE, CANCELLED, PATIENCE, RUNNING, STARVED, WAITING
 from support.pools import SOON, eventually, hired, holding, started, task
 
 
@@ -218,3 +220,30 @@ def test_memory_that_runs_out_for_the_machine_itself_loses_no_task():
     state.budget = 1.0
     assert state.next(worker, 0.0, 0) is new
     assert (state.running, state.coming, state.waiting()) == (1, 0, 0)
+
+
+def test_alone_among_other_processes_it_is_given_up_in_the_end():
+    state, failing, worker = between()
+    state.shared, state.bounded, runs = True, False, 1
+    while (given := state.next(worker, 2.0, 0)) is failing:
+        worker.ident = 0
+        runs += 1
+        outcome = failing.run()
+        if outcome == STARVED:
+            break
+        state.next(worker, 3.0, outcome)
+        state.bounded = False
+    assert given is failing
+    assert runs <= ALONE + PATIENCE + 1
+    assert isinstance(failing.exception(0), MemoryError)
+
+
+def test_an_error_that_is_not_for_want_of_memory_slows_nothing_down():
+    crowd = Crowd()
+    state = Admission(4, 10)
+    before, after = holds.need(state, None), holds.need(state, None)._replace(starved=1)
+    crowd.see({1: before}, 0, 0.0, short=False)
+    assert crowd.see({1: after}, 0, 1.0, short=False) == 0
+    assert not crowd.limited
+    assert crowd.see({1: after._replace(starved=2)}, 0, 2.0) == 1
+    assert crowd.limited
