@@ -18,7 +18,7 @@ def empty_cluster():
     from distributed.utils import offload
 
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as made,
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as made,
         distributed.Client(made) as client,
     ):
         # A thread of Dask's that never ends should be there before a test counts them.

@@ -79,7 +79,7 @@ def cluster():
     """Return a scheduler with two worker processes of one thread each, and a client; for the whole session."""
     distributed = importlib.import_module("distributed")
     made = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
     )
     client = distributed.Client(made)
     client.submit(int).result(30)
