@@ -16,7 +16,7 @@ from support.pools import SOON, eventually
 TESTS = Path(__file__).parent.parent
 
 AT_EXIT = """
-import sys, threading
+import os, sys, threading
 sys.path.insert(0, {tests!r})
 import cgexec
 from support import calls
@@ -26,7 +26,33 @@ if __name__ == "__main__":
     cgexec.ThreadPoolExecutor(1).submit(int).result()  # so our hook is there before theirs
     pool = wrapped({name!r}, 2)
     for _ in range(40):
-        pool.submit(calls.note, {path!r})
+        pool.submit(calls.note, {path!r}).add_done_callback(lambda _: os.write(1, b"ended\\n"))
+"""
+
+IN_FLIGHT_AT_EXIT = """
+import threading
+from concurrent.futures import Executor, Future
+import cgexec
+from cgexec._pool import ticker
+
+class Peer(Executor):
+    given = []
+
+    def submit(self, fn, /):
+        self.given.append(Future())
+        return self.given[-1]
+
+    def end(self):
+        ticker.begin = None  # nobody waits for a thread of the clock any more
+        ended, cancelled, _ = self.given
+        ended.set_result("ended")
+        cancelled.cancel()
+        print(ours[0].result(0), ours[1].cancelled(), ours[2].done(), pool.stats().running)
+
+peer = Peer()
+threading._register_atexit(peer.end)
+pool = cgexec.wrap(peer, max_in_flight=3)
+ours = [pool.submit(int) for _ in range(3)]
 """
 
 
@@ -45,6 +71,13 @@ def test_what_waits_is_finished_when_the_interpreter_ends(name, tmp_path):
     result = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
     assert notes.read_text() == "x\n" * 40
+    assert result.stdout == "ended\n" * 40, "so did our futures"
+
+
+def test_what_is_in_flight_when_the_interpreter_ends_is_the_other_executors_to_wait_for():
+    result = subprocess.run([sys.executable, "-c", IN_FLIGHT_AT_EXIT], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "ended True False 1\n"
 
 
 @pytest.mark.parametrize("name", PEERS)

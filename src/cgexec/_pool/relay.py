@@ -19,8 +19,8 @@ import logging
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from contextvars import Context
-from threading import Event, current_thread, get_ident, main_thread
-from time import monotonic
+from threading import current_thread, get_ident, main_thread
+from time import monotonic, sleep
 from typing import Any
 
 from cgexec._pool import endings, life
@@ -35,6 +35,8 @@ from cgexec._pool.task import FAILED, RETURNED, Task
 __all__ = ["Relay"]
 
 _STOCK_LOGGER = logging.getLogger("concurrent.futures")
+# Between two looks, as the interpreter ends, whether everything was handed over; in seconds.
+_NAP = 0.01
 
 
 class Relay(Hands):
@@ -45,6 +47,7 @@ class Relay(Hands):
         self._late: deque[tuple[Worker, Flight | None]] = deque()  # left to the clock
         self._hooked = False
         self._shutting = False  # the other executor, by the clock
+        self._clockless = False  # the interpreter ends, and nothing is left to hand over
         super().__init__(state, name)
 
     # -- what others ask of it ------------------------------------------------------------------------------------
@@ -75,9 +78,7 @@ class Relay(Hands):
 
     def tick(self, now: float) -> float | None:
         """Do what is due by time, and go on where the other executor could not be asked at once."""
-        while self._late:
-            permit, flight = self._late.popleft()
-            self._go_on(permit, 0, None, flight)
+        self._go_on_with_the_late()
         if self._shutting:
             self._shutting = False
             self.inner.executor.shutdown(wait=False)
@@ -117,12 +118,18 @@ class Relay(Hands):
         """
         Accept nothing more and hand over what waits, before the other executor accepts nothing more either.
 
-        That one's own hook comes after this (see `life.register`), and waits for what it was given.
+        That one's own hook comes after this (see `life.insist`), and waits for what it was given. Not so here: a call
+        that never ends would keep the interpreter where the executor itself lets it go.
         """
         self.close(EXITING)
-        quiet = Event()
-        if endings.when_quiet(self.state, quiet.set) is False:
-            quiet.wait()
+        while self.state.enter(self._has_to_hand_over):
+            sleep(_NAP)
+        self._clockless = True
+        self._go_on_with_the_late()
+
+    def _has_to_hand_over(self) -> bool:
+        taken = [worker.task for worker in self.state.staff]
+        return self.state.waiting() > 0 or any(isinstance(task, Relayed) and task.is_on_its_way() for task in taken)
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -230,7 +237,18 @@ class Relay(Hands):
 
     def _leave_to_clock(self, permit: Worker, flight: Flight | None) -> None:
         self._late.append((permit, flight))
-        self.look_after(0)
+        if self._clockless:
+            self._go_on_with_the_late()
+        else:
+            self.look_after(0)
+
+    def _go_on_with_the_late(self) -> None:
+        while self._late:
+            try:
+                permit, flight = self._late.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            self._go_on(permit, 0, None, flight)
 
     # -- when something goes wrong -----------------------------------------------------------------------------------
 

@@ -93,6 +93,11 @@ class Relayed(Task):
         self.set_exception(error)
         return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
 
+    def is_on_its_way(self) -> bool:
+        """Return whether it has not ended, and the other executor has not taken it yet."""
+        flight = self.flight
+        return self.fn is not None and (flight is None or flight.inner is None)  # the function is let go at the end
+
     def running(self) -> bool:
         """Return whether the other executor says that it runs, or the submitter runs it."""
         flight = self.flight
