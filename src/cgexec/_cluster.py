@@ -150,7 +150,12 @@ class ClusterLimits:
 
 
 def put_together(threads: Mapping[str, int], answers: Mapping[str, Any]) -> ClusterLimits:
-    """Return the limits of workers that have so many threads and gave these answers: a report, or an error."""
+    """
+    Return the limits of workers that have so many threads and gave these answers: a report, or an error.
+
+    An answer of one without threads is passed over: it came in between, and is there when they are asked again.
+    """
+    answers = {address: answer for address, answer in answers.items() if address in threads}
     reports = {address: answer for address, answer in answers.items() if isinstance(answer, WorkerReport)}
     cpus = {address: _bound(report, "cpus") for address, report in reports.items()}
     memory = {address: _bound(report, "memory_bytes") for address, report in reports.items()}
@@ -158,7 +163,7 @@ def put_together(threads: Mapping[str, int], answers: Mapping[str, Any]) -> Clus
     workers = {
         address: WorkerLimits(
             address,
-            threads.get(address, 1),
+            threads[address],
             report.limits,
             report.usage,
             by_cpus[cpus[address]],

@@ -109,7 +109,8 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
         pool.resize_because(limit, why)
         loop: Any = client.loop  # tornado's
         following = asyncio.run_coroutine_threadsafe(
-            _follow(client, weakref.ref(pool), told, set(found.workers)), loop.asyncio_loop
+            _follow(client, weakref.ref(pool), pool.stats().name, told, {*found.workers, *found.unreadable}),
+            loop.asyncio_loop,
         )
         weakref.finalize(pool, following.cancel).atexit = False
     return pool
@@ -132,31 +133,36 @@ def _bound_of(found: ClusterLimits, told: dict[str, Any]) -> tuple[int, str]:
 
 
 async def _follow(
-    client: dask.Client, pool: "weakref.ref[BoundedExecutor]", told: dict[str, Any], known: set[str]
+    client: dask.Client, pool: "weakref.ref[BoundedExecutor]", name: str, told: dict[str, Any], known: set[str]
 ) -> None:
     """Keep the bound up with the cluster, on the client's own loop, until the executor or the client has gone."""
     due = monotonic() + _READ_AGAIN_S
     while True:
         await asyncio.sleep(_LOOK_S)
-        executor = pool()
-        if executor is None or executor.stats().closed is not None or client.status == "closed":
+        if _has_gone(pool) or client.status == "closed":
             return
+        if monotonic() >= due:
+            known, due = set(), monotonic() + _READ_AGAIN_S
         try:
             threads = await client.nthreads()
-            if set(threads) == known and monotonic() < due:
+            if set(threads) == known:
                 continue
             found = put_together(threads, await client.run(read_here, on_error="return"))
-            limit, why = _bound_of(found, told)
-        except (OSError, ValueError, TimeoutError) as error:  # the scheduler is away, or a variable is nonsense now
+            known = set(threads)
+            _resize(pool, *_bound_of(found, told))
+        except Exception as error:  # noqa: BLE001  # the scheduler is away, a variable is nonsense now: it must go on
             _LOGGER.info(
-                "[cluster-unreachable] pool %r: the cluster could not be asked (%r); trying again",
-                executor.stats().name, error,
-            )  # fmt: skip
-            continue
-        finally:
-            due = monotonic() + _READ_AGAIN_S if monotonic() >= due else due
-        known = set(found.workers)
-        if limit != executor.stats().limit:
-            _LOGGER.info("[size-changed] pool %r: %d calls in flight, for %s", executor.stats().name, limit, why)
-            executor.resize_because(limit, why)
-        del executor
+                "[cluster-unreachable] pool %r: the cluster could not be asked (%r); trying again", name, error
+            )
+
+
+# Functions of their own, so that the follower does not hold the executor while it sleeps.
+def _has_gone(pool: "weakref.ref[BoundedExecutor]") -> bool:
+    executor = pool()
+    return executor is None or executor.stats().closed is not None
+
+
+def _resize(pool: "weakref.ref[BoundedExecutor]", limit: int, why: str) -> None:
+    executor = pool()
+    if executor is not None and limit != executor.stats().limit:
+        executor.resize_because(limit, why)

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import gc
 import subprocess
 import sys
+import weakref
 from importlib.util import find_spec
 from types import MappingProxyType
 
@@ -76,6 +78,11 @@ def test_workers_that_cannot_be_asked_are_named_and_count_for_nothing():
     assert "b: could not be asked" in found.explain()
 
 
+def test_one_that_came_while_the_others_were_asked_is_left_to_the_next_time():
+    found = put_together({"a": 4}, {"a": report(), "b": report(path="b")})
+    assert (set(found.workers), found.threads, found.unreadable) == ({"a"}, 4, {})
+
+
 def test_a_cluster_without_workers_allows_one_call_that_waits_for_the_first():
     assert put_together({}, {}).recommend().max_in_flight == 1
 
@@ -146,6 +153,59 @@ def test_the_bound_follows_workers_as_they_come_and_go(client, workers):
         assert "2 workers of the cluster" in pool.stats().last_change.why
         assert pool.submit(calls.square, 3).result(SOON) == 9
     assert client.status == "running", "the client is its owner's"
+
+
+@pytest.fixture
+def looks(client, monkeypatch):
+    """Each look at the cluster from now on: the follower asks which workers there are, and then all of them."""
+    import cgexec.distributed
+
+    seen = {"which": 0, "all": 0}
+
+    def counted(name, real):
+        def call(*args, **kwargs):
+            seen[name] += 1
+            if seen.get("error"):
+                raise seen.pop("error")
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(client, "nthreads", counted("which", client.nthreads))
+    monkeypatch.setattr(client, "run", counted("all", client.run))
+    monkeypatch.setattr(cgexec.distributed, "_LOOK_S", 0.001)
+    return seen
+
+
+def test_whatever_goes_wrong_the_bound_is_followed_on(client, workers, looks, caplog):
+    from cgexec.distributed import executor
+
+    with executor(client, name="jobs") as pool, caplog.at_level("INFO", logger="cgexec"):
+        looks["error"] = KeyError("nobody expects it")
+        third = workers()
+        eventually(lambda: pool.stats().limit == 4)
+        third.terminate()
+    said = "[cluster-unreachable] pool 'jobs': the cluster could not be asked (KeyError('nobody expects it')); trying again"
+    assert said in caplog.messages
+
+
+def test_workers_that_cannot_be_asked_are_not_asked_at_each_look(client, workers, looks, monkeypatch):
+    import cgexec.distributed
+
+    monkeypatch.setattr(cgexec.distributed, "read_here", calls.boom)
+    with cgexec.distributed.executor(client):
+        eventually(lambda: looks["which"] >= 5)
+        assert looks["all"] == 1
+
+
+def test_one_that_nobody_holds_goes(client, workers, looks):
+    from cgexec.distributed import executor
+
+    pool = executor(client)
+    assert pool.submit(calls.square, 3).result(SOON) == 9
+    gone = weakref.ref(pool)
+    del pool
+    eventually(lambda: gc.collect() and gone() is None)
 
 
 def test_a_fixed_bound_stays(client, workers):
