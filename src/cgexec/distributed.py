@@ -7,10 +7,13 @@ Needs the extra: ``pip install "cgexec[dask]"``, and cgexec on the workers, too:
 import asyncio
 import logging
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cgexec._cluster import ClusterLimits, ClusterRecommendation, WorkerLimits, put_together, read_here
+from cgexec._pool.hands import SHUT_DOWN
 from cgexec._settings import WhenFull, check_workers
 from cgexec._wrap import BoundedExecutor, ahead, wrap
 
@@ -20,6 +23,8 @@ except ImportError as error:
     raise ImportError('cgexec.distributed needs dask.distributed: pip install "cgexec[dask]"') from error
 
 __all__ = ["ClusterLimits", "ClusterRecommendation", "WorkerLimits", "cluster_limits", "executor"]
+
+T = TypeVar("T")
 
 _LOGGER = logging.getLogger("cgexec")
 # How often it is looked which workers there are, in seconds; and how often all are asked for their limits again, which
@@ -96,7 +101,7 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
     found = cluster_limits(client)
     limit, why = _bound_of(found, told)
     pool = wrap(
-        client.get_executor(pure=False, retries=retries),
+        ClusterExecutor(client, retries),
         max_in_flight=max_in_flight or limit,
         name=name,
         queue_size=queue_size,
@@ -114,6 +119,38 @@ def executor(  # noqa: D417  # what is the same elsewhere is described there
         )
         weakref.finalize(pool, following.cancel).atexit = False
     return pool
+
+
+class ClusterExecutor(Executor):
+    """
+    The cluster as an executor, for `wrap` alone, which knows what is in flight: its `shutdown` waits for nothing.
+
+    A future of Dask's own executor never ends where the result cannot be brought here (it cannot be pickled, say).
+    """
+
+    def __init__(self, client: dask.Client, retries: int = 0) -> None:
+        self._client = client
+        self._retries = retries
+        self._shut = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have it run on the cluster, also if it is equal to one before."""
+        if self._shut:
+            raise RuntimeError(SHUT_DOWN.text)
+        theirs = self._client.submit(fn, *args, pure=False, retries=self._retries, **kwargs)
+        loop: Any = self._client.loop  # tornado's
+        return asyncio.run_coroutine_threadsafe(_result_of(theirs), loop.asyncio_loop)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002  # see the class
+        """Accept nothing more. The client is left open."""
+        self._shut = True
+
+
+async def _result_of(theirs: Any) -> Any:  # Any: Dask's future, and what the call returns
+    try:
+        return await theirs
+    finally:
+        theirs.release()  # done with, or cancelled: then the scheduler forgets the call
 
 
 def _check(client: dask.Client) -> None:

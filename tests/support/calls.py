@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 from time import monotonic, sleep
 
 from support.pools import SOON, eventually
 
-__all__ = ["Meeting", "boom", "die", "everything", "note", "note_and_fail", "square", "stay"]
+__all__ = ["Meeting", "boom", "die", "everything", "note", "note_and_fail", "square", "stay", "unsendable"]
 
 
 def square(number):
@@ -20,6 +21,11 @@ def boom(words="boom"):
 
 def everything(self, fn, *args, **kwargs):
     return self, fn, args, kwargs
+
+
+def unsendable():
+    """Return what nobody pickles."""
+    return threading.Lock()
 
 
 def note(path):

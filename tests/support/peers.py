@@ -107,6 +107,11 @@ def dask(workers):
     return cluster()[1].get_executor()
 
 
+def our_dask(workers):
+    assert workers <= 2
+    return importlib.import_module("cgexec.distributed").ClusterExecutor(cluster()[1])
+
+
 PEERS = {
     "threads": Peer(futures.ThreadPoolExecutor, threads=True),
     "cgexec": Peer(cgexec.ThreadPoolExecutor, threads=True),
@@ -116,6 +121,7 @@ PEERS = {
     "pebble": Peer(PebbleExecutor, "pebble", dies="call"),
     "mpi": Peer(mpi, "mpi4py.MPI"),
     "dask": Peer(dask, "distributed", dies="again", tells_running=False),
+    "dask, ours": Peer(our_dask, "distributed", dies="again", tells_running=False),
 }
 
 

@@ -349,6 +349,15 @@ def test_a_call_that_cannot_be_sent_gives_its_permit_back(pool_of):
         accounted(pool)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in OURS if kind != "wrapped dask"])  # a future of Dask's own never ends
+def test_a_result_that_cannot_be_sent_gives_the_permit_back(kind):
+    with make_any(kind, 1) as pool:
+        given = [pool.submit(calls.unsendable) for _ in range(5)]
+        assert futures.wait(given, SOON).not_done == set()
+        assert pool.submit(calls.square, 3).result(SOON) == 9
+        accounted(pool)
+
+
 def test_explain_and_repr_say_what_is_going_on(pool_of):
     with pool_of(name="pictures") as pool:
         assert "pool 'pictures': 2 workers" in pool.explain()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -239,6 +240,64 @@ def test_a_call_that_raises_is_run_again_if_told_so(client, workers, tmp_path):
         with pytest.raises(ValueError, match="noted"):
             pool.submit(calls.note_and_fail, str(tmp_path / "notes")).result(SOON)
         assert (tmp_path / "notes").read_text() == "x\n" * 3
+
+
+def test_one_cancelled_in_flight_is_forgotten_by_the_scheduler(client, workers, tmp_path):
+    from cgexec.distributed import executor
+
+    meeting = Meeting(tmp_path)
+    with executor(client, max_in_flight=3) as pool:
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        third = pool.submit(calls.square, 3)
+        eventually(lambda: len(client.cluster.scheduler.tasks) == 3)
+        assert third.cancel()
+        assert third.cancelled()
+        eventually(lambda: len(client.cluster.scheduler.tasks) == 2)
+        meeting.release()
+        assert pool.submit(calls.square, 3).result(SOON) == 9
+    assert pool.stats().cancelled == 1
+
+
+def test_a_client_that_is_closed_ends_what_is_in_flight_and_the_executor_ends_quietly(client, workers, tmp_path):
+    import distributed
+
+    from cgexec.distributed import executor
+
+    meeting = Meeting(tmp_path)
+    with distributed.Client(client.scheduler.address, set_as_default=False) as other, executor(other) as pool:
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        other.close()
+        meeting.release()
+        assert all(isinstance(future.exception(SOON), Exception) or future.cancelled() for future in meeting.futures)
+        with pytest.raises(Exception, match="(?i)closed"):  # distributed's own ClosedClientError
+            pool.submit(calls.square, 3)
+        eventually(lambda: pool.stats().running == 0)
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+AT_EXIT = """
+import sys
+sys.path.insert(0, {tests!r})
+import cgexec.distributed
+import distributed
+from support import calls
+
+client = distributed.Client({address!r})
+pool = cgexec.distributed.executor(client)
+for _ in range(20):
+    pool.submit(calls.note, {path!r}).add_done_callback(lambda _: sys.stdout.write("ended\\n"))
+"""
+
+
+def test_what_is_handed_in_is_finished_when_the_interpreter_ends(client, workers, tmp_path):
+    path = tmp_path / "notes"
+    code = AT_EXIT.format(tests=str(Path(__file__).parent.parent), address=client.scheduler.address, path=str(path))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "ended\n" * 20
+    assert path.read_text() == "x\n" * 20
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,28 @@ _KINDS: Mapping[str, Kind] = {
     "loky.process_executor.ProcessPoolExecutor": "process",
     "mpi4py.futures.pool.MPIPoolExecutor": "remote",
     "distributed.cfexecutor.ClientExecutor": "remote",
+    "cgexec.distributed.ClusterExecutor": "remote",
 }
+# Has no hook of its own at the end of the interpreter; its client then loses what is in flight. All its futures end.
+_UNATTENDED = "cgexec.distributed.ClusterExecutor"
 # Dask takes two calls of one function with equal arguments for the same, and runs the first, unless told otherwise.
 _DASK: Mapping[str, Any] = MappingProxyType({"pure": False})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Inner(NamedTuple):
-    """An executor and what is known of it. *workers*: how many calls it runs at once, None if it does not say."""
+    """
+    An executor and what is known of it.
+
+    *workers*: how many calls it runs at once, None if it does not say; *attended*: what is in flight when the
+    interpreter ends is its own to wait for, or to leave.
+    """
 
     executor: Executor
     kind: Kind
     workers: int | None
     words: Mapping[str, Any]  # keywords for its own submit()
+    attended: bool
 
     @property
     def says_running(self) -> bool:
@@ -86,7 +95,8 @@ def inner(executor: Executor) -> Inner:
     dask = "distributed.cfexecutor.ClientExecutor" in names
     workers = getattr(executor, "_max_workers", None)  # there is no public way to ask
     known = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
-    return Inner(executor, kinds[0], workers if known else None, _DASK if dask else _NOTHING)
+    words = _DASK if dask else _NOTHING
+    return Inner(executor, kinds[0], workers if known else None, words, attended=_UNATTENDED not in names)
 
 
 def _processes(executor: Executor) -> int:

@@ -128,8 +128,8 @@ class Relay(Hands):
         self._go_on_with_the_late()
 
     def _has_to_hand_over(self) -> bool:
-        taken = [worker.task for worker in self.state.staff]
-        return self.state.waiting() > 0 or any(isinstance(task, Relayed) and task.is_on_its_way() for task in taken)
+        taken = [worker.task for worker in self.state.staff if isinstance(worker.task, Relayed)]
+        return self.state.waiting() > 0 or any(not self.inner.attended or task.is_on_its_way() for task in taken)
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
