@@ -390,7 +390,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
 
     async def adrain(self, timeout: float | None = None) -> Leftovers:
         """Do what `drain` does without blocking the event loop. Under trio: `cgexec.anyio.drain`."""
-        timeout, loop = check_seconds("timeout", timeout, least=0), awaiting.AsyncioLoop()
+        return await self._adrain(timeout, awaiting.AsyncioLoop())
+
+    async def _adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
+        timeout = check_seconds("timeout", timeout, least=0)
         if self._pool is None:
             return await _off.adrain(self, timeout, loop)
         return await self._pool.adrain(timeout, loop)

@@ -309,8 +309,11 @@ class BoundedExecutor(Executor):
         return left
 
     async def adrain(self, timeout: float | None = None) -> Leftovers:
-        """Do what `drain` does without blocking the event loop."""
-        left = await self._pool.adrain(check_seconds("timeout", timeout, least=0), awaiting.AsyncioLoop())
+        """Do what `drain` does without blocking the event loop. Under trio: `cgexec.anyio.drain`."""
+        return await self._adrain(timeout, awaiting.AsyncioLoop())
+
+    async def _adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
+        left = await self._pool.adrain(check_seconds("timeout", timeout, least=0), loop)
         if self._shutdown_inner:
             self._relay.shut_inner(wait=False)
         return left

@@ -17,8 +17,8 @@ from cgexec._limiter import LimiterSize
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.here import trio_token
 from cgexec._pool.task import Extra
-from cgexec._settings import check_seconds
 from cgexec._told import Told
+from cgexec._wrap import BoundedExecutor
 
 try:
     import anyio
@@ -65,10 +65,13 @@ class _AnyLoop:
         await anyio.lowlevel.checkpoint()
 
 
-async def run(pool: ThreadPoolExecutor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def run(
+    pool: ThreadPoolExecutor | BoundedExecutor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Call ``fn(*args, **kwargs)`` in a worker of *pool* and return its result; see `ThreadPoolExecutor.run`."""
     inner = pool._pool  # noqa: SLF001  # the same package
     if inner is None:
+        assert isinstance(pool, ThreadPoolExecutor), "no other is the standard pool"
         result: T = await _off.run(pool, fn, args, kwargs, _AnyLoop())
     else:
         result = await inner.run((fn, args, kwargs), Extra(copy_context()), _AnyLoop())
@@ -76,7 +79,7 @@ async def run(pool: ThreadPoolExecutor, fn: Callable[P, T], /, *args: P.args, **
 
 
 def stream(
-    pool: ThreadPoolExecutor,
+    pool: ThreadPoolExecutor | BoundedExecutor,
     fn: Callable[..., T],
     *iterables: Iterable[Any] | AsyncIterable[Any],
     buffersize: int | None = None,
@@ -91,16 +94,15 @@ def stream(
     mapping.check_buffersize(buffersize)
     inner, calls = pool._pool, awaiting.each_call(iterables)  # noqa: SLF001
     if inner is None:
+        assert isinstance(pool, ThreadPoolExecutor), "no other is the standard pool"
         ahead = buffersize or 2 * pool.stats().limit
         return _off.stream(pool, fn, calls, ahead, ordered, _AnyLoop)
     return inner.stream(fn, calls, buffersize, ordered, Extra(), _AnyLoop, pool)
 
 
-async def drain(pool: ThreadPoolExecutor, timeout: float | None = None) -> Leftovers:
+async def drain(pool: ThreadPoolExecutor | BoundedExecutor, timeout: float | None = None) -> Leftovers:
     """Accept nothing more, wait for the rest, and return what is left; see `ThreadPoolExecutor.drain`."""
-    timeout = check_seconds("timeout", timeout, least=0)
-    inner = pool._pool  # noqa: SLF001
-    return await (_off.adrain(pool, timeout, _AnyLoop()) if inner is None else inner.adrain(timeout, _AnyLoop()))
+    return await pool._adrain(timeout, _AnyLoop())  # noqa: SLF001  # the same package
 
 
 def size_default_limiter(*, every: float | None = 10.0, **told: Unpack[Told]) -> LimiterSize:

@@ -24,6 +24,7 @@ from cgexec._leftovers import Leftovers
 from cgexec._pool.here import cancel
 from cgexec._settings import check_seconds
 from cgexec._told import Told
+from cgexec._wrap import BoundedExecutor
 
 try:
     from starlette.requests import Request
@@ -89,7 +90,7 @@ class Lifespan:
 
     def __init__(
         self,
-        *pools: ThreadPoolExecutor,
+        *pools: ThreadPoolExecutor | BoundedExecutor,
         grace: float = _GRACE,
         margin: float = _MARGIN,
         on_end: OnEnd | None = None,

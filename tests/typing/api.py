@@ -1,11 +1,13 @@
 """Read by type checkers only: the public signatures, as a caller meets them."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from typing import assert_type
 
 import cgexec
+import cgexec.anyio
 import cgexec.asyncio
+import cgexec.starlette
 import cgexec.testing
 
 assert_type(cgexec.limits(), cgexec.Limits)
@@ -65,6 +67,16 @@ async def use_it_with_asyncio(pool: cgexec.ThreadPoolExecutor) -> None:
     assert_type(await pool.run(double, 3, times=4), str)
     assert_type(pool.stream(double, [1, 2]), AsyncIterator[str])
     assert_type(await pool.adrain(5), cgexec.Leftovers)
+
+
+async def use_either_with_any_loop(executor: Executor, pool: cgexec.ThreadPoolExecutor) -> None:
+    wrapped = cgexec.wrap(executor)
+    cgexec.starlette.Lifespan(pool, wrapped, grace=30)
+    assert_type(await cgexec.anyio.run(wrapped, double, 3, times=4), str)
+    assert_type(await cgexec.anyio.run(pool, double, 3), str)
+    assert_type(cgexec.anyio.stream(wrapped, double, [1, 2]), AsyncIterator[str])
+    assert_type(await cgexec.anyio.drain(wrapped, 5), cgexec.Leftovers)
+    await cgexec.anyio.run(executor, double, 3)  # type: ignore[arg-type]  # a pool of ours
 
 
 async def use_the_loop_and_a_bridge() -> None:

@@ -106,6 +106,26 @@ def test_the_inner_executor_ends_with_it_unless_told_otherwise():
         inner.submit(calls.square, 3)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_inner_executor_ends_when_it_is_drained_under_any_loop(backend):
+    anyio = pytest.importorskip("anyio")
+    pytest.importorskip(backend)
+    import cgexec.anyio as on
+
+    async def main(pool):
+        assert await on.run(pool, pow, 2, 3) == 8
+        assert [each async for each in on.stream(pool, abs, [-1, 2])] == [1, 2]
+        assert not await on.drain(pool, SOON)
+
+    inner, kept = threads(), threads()
+    anyio.run(main, cgexec.wrap(inner), backend=backend)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        inner.submit(int)
+    with kept:
+        anyio.run(main, cgexec.wrap(kept, shutdown_inner=False), backend=backend)
+        assert kept.submit(int).result(SOON) == 0
+
+
 def test_a_running_call_in_a_thread_can_be_asked_to_end():
     def work():
         while True:
