@@ -120,6 +120,24 @@ def test_an_interrupted_end_of_one_is_done_again():
     assert all(isinstance(each.exception(0), RuntimeError) for each in waiting)
 
 
+@pytest.mark.parametrize("kind", ["failed", "expired"])
+def test_one_cancelled_after_it_was_taken_out_counts_as_its_future_says(kind):
+    state = Admission(1, 10)
+    hired(state)
+    first, second = waiting = [task(state) for _ in range(2)]
+    for each in waiting:
+        state.offer(each)
+        endings.expect(state, each, 1.0)
+    if kind == "failed":
+        endings.close(state, SHUT_DOWN, drop="failed")
+    else:
+        endings.find_late(state, 2.0, SHUT_DOWN.make)
+    first.cancel()
+    taken.end_taken(state)
+    assert (first.cancelled(), type(second.exception(0))) == (True, RuntimeError)
+    assert (getattr(state.tally, kind), state.tally.cancelled) == (1, 1)
+
+
 def test_a_cancelled_task_whose_callback_raises_still_wakes_who_waits():
     def interrupt(_):
         raise KeyboardInterrupt

@@ -185,6 +185,7 @@ class Books(Guarded):
                     self.tally.cancelled += 1
                 else:
                     self.tally.failed += 1
+                    task.counted = "failed"
             self.line.pop(task, None)
             task.place = GONE
         self.corpses = sum(task.place == GONE for task in self.queue)

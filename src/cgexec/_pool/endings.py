@@ -11,7 +11,7 @@ from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
 from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, LINED, WAITING, Task
 
-__all__ = ["Late", "close", "count_cancelled", "expect", "find_late", "running", "when_quiet"]
+__all__ = ["Late", "close", "expect", "find_late", "running", "when_quiet"]
 
 
 def close(
@@ -46,6 +46,7 @@ def close(
                 state.tally.cancelled += 1
             else:
                 state.tally.failed += 1
+                task.counted = "failed"
             task.place = GONE
         for task in state.line:
             task.place = GONE
@@ -129,16 +130,6 @@ def find_late(state: Admission, now: float, why: Callable[[Task], BaseException]
     return state.enter(part)
 
 
-def count_cancelled(state: Admission, expired: int) -> None:
-    """Count so many of those that were counted as expired as cancelled. For the thread that looks by time."""
-
-    def part() -> None:
-        state.tally.expired -= expired
-        state.tally.cancelled += expired
-
-    state.enter(part)
-
-
 def running(state: Admission) -> list[tuple[Task, float, Worker | None]]:
     """Return what runs, since when, and by whom: None is its submitter. The caller holds the lock."""
     by_workers = [(worker.task, worker.since, worker) for worker in state.staff if worker.task is not None]
@@ -169,5 +160,6 @@ def _expire(
                 else:
                     state.bury(task)
                 state.tally.expired += 1
+                task.counted = "expired"
                 expired.append(task)
         entries.popleft()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from cgexec._memory.functions import target_of
 from cgexec._pool.admission import Admission
-from cgexec._pool.endings import Late, count_cancelled, find_late
+from cgexec._pool.endings import Late, find_late
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
@@ -36,9 +36,6 @@ def attend(
         _log_overdue(pool, worker, task, seconds)
     # The futures' callbacks are anybody's code, so they come last, and none keeps the others from being told.
     act((), [*late.chores, functools.partial(end_taken, state)])
-    cancelled = sum(task.cancelled() for task in late.expired)
-    if cancelled:  # a cancellation came between a task's being taken out and its end, and its future says so
-        count_cancelled(state, cancelled)
     return late.due
 
 

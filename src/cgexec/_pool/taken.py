@@ -8,8 +8,10 @@ leaves the rest to the next who comes by: the same thread as it mends, or anothe
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
+from functools import partial
 
 from cgexec._pool.books import Books
+from cgexec._pool.records import Verdict
 from cgexec._pool.task import Task
 
 __all__ = ["end_taken", "take"]
@@ -41,7 +43,21 @@ def end_taken(state: Books) -> None:
                 if not ended:
                     raise
                 first = first or error
+            if task.counted and task.cancelled():
+                _count_as_cancelled(state, task)
     except IndexError:  # no more
         pass
     if first is not None:
         raise first
+
+
+def _count_as_cancelled(state: Books, task: Task) -> None:
+    """Count one as its future says: it was taken out for another reason, and cancelled before it was ended."""
+
+    def part() -> None:
+        setattr(state.tally, task.counted, getattr(state.tally, task.counted) - 1)
+        task.counted = ""
+        state.tally.cancelled += 1
+
+    if state.enter(part) is Verdict.NESTED:
+        state.later(partial(_count_as_cancelled, state, task))

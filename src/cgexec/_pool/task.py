@@ -8,7 +8,7 @@ import errno
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cgexec._memory.fuse import fuse
 
@@ -94,6 +94,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     since: float  # monotonic time of the submit, in seconds
     overdue: bool = False  # was found to run longer than it should
     why: "Callable[[Task], BaseException] | None" = None  # what ends it, taken out before it ran; None: it is cancelled
+    counted: Literal["", "expired", "failed"] = ""  # as what, taken out before it ran
     tries: int = 0  # runs that ended AGAIN
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
