@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from time import monotonic, sleep
 
 import pytest
 
@@ -30,7 +31,9 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before]
-    for thread in left:
-        thread.join(5)  # those of a pool that was just dropped are on their way out
-    left = [thread for thread in left if thread.is_alive()]
+    end = monotonic() + 5
+    while left and monotonic() < end:  # those of a pool that was just dropped are on their way out
+        sleep(0.001)
+        there = threading.enumerate()  # and not join(): one of them may be just about to begin
+        left = [thread for thread in left if thread in there]
     assert not left, f"threads left behind: {left}"

@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from contextvars import Context
+from functools import partial
 from threading import current_thread, get_ident, main_thread
 from time import monotonic, sleep
 from typing import Any
@@ -64,8 +65,10 @@ class Relay(Hands):
         try:
             broken = self._breakdown(flight)
             if broken is not None and self.inner.is_broken():
-                self._break_down(broken)  # first, so that nobody hands anything over any more
-                self._go_on(flight.permit, 0, None, flight)
+                try:
+                    self._break_down(broken)  # first, so that nobody hands anything over any more
+                finally:  # a callback's error must not keep the permit
+                    self._go_on(flight.permit, 0, None, flight)
             elif broken is not None or self._was_cancelled_there(flight) or here.handing:
                 self._leave_to_clock(flight.permit, flight)
             else:
@@ -106,8 +109,12 @@ class Relay(Hands):
         """
         if wait:
             self.inner.executor.shutdown(wait=True)
-        elif endings.when_quiet(self.state, self._shut_inner_soon) is True:
+            return
+        quiet = endings.when_quiet(self.state, self._shut_inner_soon)
+        if quiet is True:
             self.inner.executor.shutdown(wait=False)
+        elif quiet is Verdict.NESTED:
+            self.state.later(partial(self.shut_inner, wait=False))
 
     def _shut_inner_soon(self) -> None:
         # Not by whatever thread found the pool quiet: it may be the other executor's own, or an event loop's.
@@ -213,6 +220,11 @@ class Relay(Hands):
             return error
         finally:
             here.handing = False
+        if not hasattr(future, "add_done_callback"):  # somebody's own executor; a permit must not wait for that
+            task.flight = None
+            return TypeError(
+                f"{self.inner.name}.submit() returned {type(future).__name__}, expected a concurrent.futures.Future"
+            )
         if not self._hooked:
             self._hooked = True
             life.insist(type(self.inner.executor))
@@ -259,7 +271,7 @@ class Relay(Hands):
         return error if isinstance(error, BrokenExecutor) else None
 
     def _was_cancelled_there(self, flight: Flight) -> bool:
-        return flight.inner is not None and flight.inner.cancelled() and not flight.cancelling
+        return flight.inner is not None and flight.inner.cancelled() and flight.canceller != get_ident()
 
     def _refused(self, task: Task, error: Exception, *, told: bool) -> None:
         """End a task that the other executor did not take, and the pool with it if that one is broken."""

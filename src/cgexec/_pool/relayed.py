@@ -1,6 +1,6 @@
 """A call that another executor runs: our future in front of that executor's."""
 
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from threading import Lock, get_ident
 from typing import Any, Protocol
 
@@ -27,14 +27,14 @@ class Flight:
     everything at once would have each task start the next, deeper and deeper.
     """
 
-    __slots__ = ("_adder", "_claim", "cancelling", "inner", "landed_here", "owner", "permit", "task", "to")
+    __slots__ = ("_adder", "_claim", "canceller", "inner", "landed_here", "owner", "permit", "task", "to")
 
     def __init__(self, to: Landing, permit: Worker, task: "Relayed") -> None:
         self.to = to
         self.permit = permit
         self.task = task
         self.inner: Future[Any] | None = None
-        self.cancelling = False  # by our own future's cancel()
+        self.canceller = 0  # the thread that is in our own future's cancel()
         self.landed_here = False
         self.owner = 0  # the thread that claimed it
         self._adder = 0
@@ -63,8 +63,14 @@ class Flight:
 
     def cancel(self) -> bool:
         """Cancel it at the other executor, if that can."""
-        self.cancelling = True
-        return self.inner is not None and self.inner.cancel()
+        inner = self.inner  # looked at once: it is let go when the call ends
+        if inner is None:
+            return False
+        self.canceller = get_ident()
+        try:
+            return inner.cancel()
+        finally:
+            self.canceller = 0
 
 
 class Relayed(Task):
@@ -87,10 +93,15 @@ class Relayed(Task):
         self.args = ()
         if self.kwargs is not None or self.extra is not None:
             self.drop_call()
-        if error is None:
-            self.set_result(inner.result())
-            return COMPLETED
-        self.set_exception(error)
+        try:
+            if error is None:
+                self.set_result(inner.result())
+                return COMPLETED
+            self.set_exception(error)
+        except InvalidStateError:
+            # Cancelled from the middle of a locked part, while it was handed over: who waits has not been told.
+            self.end(None)
+            return self.outcome()
         return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
 
     def is_on_its_way(self) -> bool:
@@ -103,7 +114,8 @@ class Relayed(Task):
         flight = self.flight
         if flight is None:
             return super().running()
-        return flight.inner is not None and flight.inner.running()
+        inner = flight.inner
+        return inner is not None and inner.running()
 
     def cancel(self) -> bool:
         """
