@@ -329,7 +329,6 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
     def profile(self) -> Profile:
         """
         Return what was learned about the tasks: ``cgexec.recommend(**pool.profile().as_kwargs())`` closes the circle.
-
         With a fixed size nobody looks by time, so the I/O ratio comes from the totals and is an upper bound.
         """
         return Profile() if self._pool is None else self._pool.profile()
