@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from uvicorn.supervisors.multiprocess import Process
 
 from fastapi_service.service import make_store
 from fastapi_service.settings import Settings
@@ -23,7 +24,7 @@ _CLOSE_S = 2
 _KEEP_ALIVE_S = 75
 # uvicorn kills a process that does not answer it for so long. A job that holds the interpreter lock keeps it from
 # answering, and with the default of 5 s takes all jobs of its process with it. As patient as the liveness probe. The
-# price: as long as uvicorn waits for one answer it replaces no other process and passes no SIGTERM on.
+# price: as long as one does not answer no SIGTERM is passed on.
 _HEALTHCHECK_S = 60
 _APP = "fastapi_service.app:create_app"
 
@@ -48,6 +49,7 @@ def main() -> int:
     # uvicorn raises the signal again when it has shut down, which without a handler would be the end before ours.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    _see_deaths()
     begin = time.time()
     with _metrics_of_all(told.workers):
         store = _serve(settings, told)
@@ -85,6 +87,22 @@ def _serve(settings: Settings, told: argparse.Namespace) -> JobStore:
     run(app)
     store: JobStore = app.state.service.store
     return store
+
+
+def _see_deaths() -> None:
+    """
+    Have uvicorn see at once that a process died from which it awaits an answer.
+
+    It keeps the process's end of the pipe open beside its own, so nothing ends there: it would wait out the time above,
+    replace nobody and pass no SIGTERM on.
+    """
+    start = Process.start
+
+    def start_and_let_go(process: Process) -> None:
+        start(process)
+        process.child_conn.close()
+
+    Process.start = start_and_let_go  # type: ignore[method-assign,assignment]  # there is no other way in
 
 
 @contextmanager

@@ -139,8 +139,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(SOON)
         except subprocess.TimeoutExpired:
+            children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.wait(SOON)
+            for child in children:  # they would serve on
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             raise
 
 
