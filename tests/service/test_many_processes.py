@@ -38,22 +38,6 @@ def owners(server, most=400):
     pytest.skip(f"the kernel gave connections to {len(found)} of {WORKERS} processes only")
 
 
-def kill(server, owner):
-    """
-    Kill a process while uvicorn asks it nothing.
-
-    uvicorn does not see that a process dies of which it awaits an answer: it waits for it as long as for a busy one, and
-    heeds no signal meanwhile. So it is stopped, and what it has asked is answered before.
-    """
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        for _ in range(20):
-            server.get("/livez")
-        os.kill(int(owner.partition("-")[0]), signal.SIGKILL)
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-
-
 def test_each_answers_for_the_jobs_of_all(server):
     for job_id in owners(server).values():
         server.wait(job_id, "completed")  # each look is a connection of its own, to whichever process
@@ -154,7 +138,7 @@ def test_a_scrape_tells_of_all_and_counters_never_go_down(tmp_path):
         running = len({job["owner"] for job in jobs})
         until("cgexec_pool_running", running)
         victim = jobs[0]
-        kill(server, victim["owner"])
+        os.kill(int(victim["owner"].partition("-")[0]), signal.SIGKILL)
         server.wait(victim["id"], "interrupted")
         until("cgexec_pool_running", running - 1)
         assert seen[-1]["cgexec_pool_submitted_total", ("pool", "jobs")] == 12
@@ -166,7 +150,7 @@ def test_a_killed_process_interrupts_its_jobs_alone(tmp_path):
         for job_id in jobs.values():
             server.wait(job_id, "running")
         killed = next(iter(jobs))
-        kill(server, killed)
+        os.kill(int(killed.partition("-")[0]), signal.SIGKILL)
         server.wait(jobs.pop(killed), "interrupted")
         assert [server.get(f"/jobs/{job_id}").json()["state"] for job_id in jobs.values()] == ["running"] * len(jobs)
 
