@@ -106,7 +106,7 @@ def test_the_module_gives_way_before_the_name_of_the_function():
     assert "5 min render_rende~ " in text([{**PROCESS, "pools": [longer]}])
 
 
-@pytest.mark.parametrize(("width", "shown"), [(80, "5 min render_report "), (100, "5 min __main__.render_report ")])
+@pytest.mark.parametrize(("width", "shown"), [(80, "5 min render_repo"), (100, "5 min __main__.render_report ")])
 def test_the_module_gives_way_on_a_terminal_too(width, shown):
     assert shown in drawn([{**PROCESS, "pools": [LONG]}], width=width)
 

@@ -75,7 +75,10 @@ class Shares:
             shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
             funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
         idle = [pool for pool in pools if pool not in order]
-        return funds + [(pool, Funds(not outlook.roomy, min(0.0, others), shut=outlook.closed)) for pool in idle]
+        shut = outlook.closed and busy > 0
+        return funds + [
+            (pool, Funds(not outlook.roomy, min(0.0, others), shut=shut and not pool.care.observe)) for pool in idle
+        ]
 
     def _may_start_one(self, pool: Claim, first: Claim, outlook: Outlook, busy: int, price: float, held: float) -> bool:
         """
