@@ -44,7 +44,7 @@ def test_what_ran_when_the_kernel_killed_is_told_at_the_next_start():
     assert seen.said.startswith("[last-ended-badly] a process with pools ended without saying so")
     assert "the kernel has killed in this container for memory since" in seen.said
     assert "of 96 MiB in use (" in seen.said
-    assert "; longest greedy for " in seen.said
+    assert "; longest __main__.greedy for " in seen.said
 
 
 def test_a_new_container_counts_from_zero_and_is_told_what_is_most_likely(tmp_path):
@@ -64,4 +64,4 @@ def test_a_new_container_counts_from_zero_and_is_told_what_is_most_likely(tmp_pa
     assert run_in(["v1", "--memory", "96M", "--"], first, timeout=120).status == -9
     said = run_in(["v1", "--memory", "96M", "--"], second).said
     assert "most likely killed by the kernel for memory" in said
-    assert "; longest greedy for " in said
+    assert "; longest __main__.greedy for " in said
