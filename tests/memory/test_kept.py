@@ -21,7 +21,7 @@ def test_a_number_that_is_another_file_s_by_now_is_neither_read_nor_closed(kept,
     mine.write_text("mine")
     other.write_text("other")
     assert kept.text(str(mine)) == "mine"
-    fd = kept._kept[str(mine)]
+    fd = kept._kept[str(mine)].fd
     os.close(fd)
     taken = os.open(other, os.O_RDONLY)
     try:
@@ -40,7 +40,7 @@ def test_one_that_was_closed_is_opened_again(kept, tmp_path):
     mine = tmp_path / "mine"
     mine.write_text("mine")
     assert kept.text(str(mine)) == "mine"
-    os.close(kept._kept[str(mine)])
+    os.close(kept._kept[str(mine)].fd)
     assert kept.text(str(mine)) == "mine"
 
 

@@ -19,6 +19,7 @@ from cgexec._pool.task import Task
 from support.pools import holding
 
 MIB = 1 << 20
+MEMORY = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
 
 
 def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
@@ -46,7 +47,7 @@ def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
 
 def test_a_hold_that_comes_and_goes_is_one_hold(caplog):
     planner = Planner()
-    planner.reading = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
+    planner.reading = MEMORY
     reports = Reports()
     with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
         hold.queue(1)
@@ -66,16 +67,15 @@ def test_what_would_be_held_is_said_as_often_as_it_doubles(caplog):
 
 
 def test_a_pool_that_memory_holds_is_not_told_to_have_more_workers(caplog):
-    memory = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
     with cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=1) as pool, holding(pool, 2) as hold:
         hold.queue(1)
         state = pool._pool.state
-        Saturation().refused("jobs", state, "memory", memory, 0.0)
+        Saturation().refused("jobs", state, "memory", MEMORY, 0.0)
         assert caplog.messages[-1].endswith(
             ", 900 MiB of 1 GiB of memory in use. Hand in less, make tasks shorter, or have more workers or replicas."
         )
         state.held_since = 0.0
-        Saturation().refused("jobs", state, "memory", memory, 0.0)
+        Saturation().refused("jobs", state, "memory", MEMORY, 0.0)
         state.held_since = None
         assert caplog.messages[-1].endswith("Lower the memory of a task, raise the limit, or have more replicas.")
 
@@ -102,7 +102,7 @@ def test_the_function_is_named_that_somebody_would_look_for():
 
 def test_a_long_hold_is_a_warning_and_again_when_it_has_doubled(caplog):
     planner = Planner()
-    planner.reading = Reading(900 * MIB, 1024 * MIB, "/sys/fs/cgroup/memory.max", None, 1, 0)
+    planner.reading = MEMORY
     reports = Reports()
     with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
         hold.queue(2)

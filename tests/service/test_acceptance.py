@@ -103,27 +103,17 @@ def test_a_place_is_given_back_where_the_store_fails(does):
 # -- not too many ----------------------------------------------------------------------------------------------------
 
 
-def test_jobs_between_attempts_are_bounded_too(does):
+@pytest.mark.parametrize(
+    ("settings", "most"), [({"max_jobs": 2}, 2), ({"workers": 1, "queue_size": 0}, 4)], ids=["told", "by the places"]
+)
+def test_jobs_between_attempts_are_bounded_too(does, settings, most):
     async def main():
-        async with jobs(backoff=NEVER, backoff_most=NEVER, max_jobs=2) as here:
-            for job_id in "ab":
-                await here.runner.start(job_id)
-                await here.until(job_id, State.RETRYING)
-            with pytest.raises(cgexec.QueueFull, match="2 jobs have not ended, 2 is the most"):
-                await here.runner.start("c")
-
-    does(fail)
-    within(main())
-
-
-def test_without_a_number_they_are_bounded_by_the_places(does):
-    async def main():
-        async with jobs(backoff=NEVER, backoff_most=NEVER, workers=1, queue_size=0) as here:
-            for job_id in "abcd":
-                await here.runner.start(job_id)
-                await here.until(job_id, State.RETRYING)
-            with pytest.raises(cgexec.QueueFull, match="4 jobs have not ended, 4 is the most"):
-                await here.runner.start("e")
+        async with jobs(backoff=NEVER, backoff_most=NEVER, **settings) as here:
+            for job_id in range(most):
+                await here.runner.start(str(job_id))
+                await here.until(str(job_id), State.RETRYING)
+            with pytest.raises(cgexec.QueueFull, match=f"{most} jobs have not ended, {most} is the most"):
+                await here.runner.start("more")
 
     does(fail)
     within(main())

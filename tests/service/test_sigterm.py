@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from fastapi_service.sqlite_store import SqliteStore
@@ -78,13 +78,20 @@ def test_what_cannot_be_finished_is_marked(surroundings, tmp_path):
         assert [store.get(job_id).state for job_id in (running, waiting)] == ["interrupted"] * 2
 
 
-def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
-    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
+@contextmanager
+def draining(folder):
+    """Give a service that drains, and the job that it waits for."""
+    with serving(**{**SECOND, "job_seconds": 3}, database=folder / "jobs.db") as server:
         job_id = server.start()
         server.wait(job_id, "running")
         server.terminate()
         while server.get("/readyz").status_code != 503:
             pass
+        yield server, job_id
+
+
+def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
+    with draining(tmp_path) as (server, job_id):
         refused = server.post("/jobs")
         assert (refused.status_code, refused.json()["error"]) == (503, "ending")
         assert asyncio.run(close_code(server)) == 1012
@@ -96,12 +103,7 @@ def test_meanwhile_it_answers_and_accepts_nothing(tmp_path):
 
 
 def test_a_second_sigterm_does_not_end_the_serving(tmp_path):
-    with serving(**{**SECOND, "job_seconds": 3}, database=tmp_path / "jobs.db") as server:
-        job_id = server.start()
-        server.wait(job_id, "running")
-        server.terminate()
-        while server.get("/readyz").status_code != 503:
-            pass
+    with draining(tmp_path) as (server, job_id):
         server.terminate()
         # A server that ends answers nothing after a tenth of a second or two.
         while server.get(f"/jobs/{job_id}").json()["progress"] < 50:

@@ -9,9 +9,10 @@ from typing import Any, TextIO
 from cgexec._cli.seconds import seconds
 from cgexec._demo import plot, show
 from cgexec._demo.arena import Arena, open_arena
-from cgexec._demo.contest import Run, contest, signals_interrupt
+from cgexec._demo.contest import Run, contest
 from cgexec._demo.work import Plan
 from cgexec._quantity import parse_bytes
+from cgexec._signals import signals_interrupt
 from cgexec._usage import usage
 
 __all__ = ["add_parser"]

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cgexec._cli.seconds import seconds
-from cgexec._demo.contest import signals_interrupt
 from cgexec._limits import limits
 from cgexec._profile.evaluate import Level, evaluate, ladder
 from cgexec._profile.measure import INTERRUPTED, Task, climb
 from cgexec._profile.plot import check, plot
 from cgexec._profile.report import as_dict, render
 from cgexec._recommend import gil_enabled
+from cgexec._signals import signals_interrupt
 from cgexec._usage import usage
 
 __all__ = ["add", "run"]

@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
 from cgexec._demo.arena import Arena, Seat
 from cgexec._demo.child import Job
 from cgexec._demo.work import Plan
 
-__all__ = ["NAMES", "Outcome", "Run", "contest", "signals_interrupt"]
+__all__ = ["NAMES", "Outcome", "Run", "contest"]
 
 NAMES = ("stock", "cgexec")
 _SAMPLE_S = 0.05
@@ -184,18 +182,3 @@ def _follow(runs: Sequence[Run], show: Callable[[], object]) -> None:
                     selector.unregister(key.fileobj)
                     key.data.stop("timed out")
             show()
-
-
-@contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that there is time to tidy up."""
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield
-        return
-    names = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(name, signal.default_int_handler) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from typing import NamedTuple
 
 from cgexec._kernel.files import Files
 
@@ -14,6 +15,24 @@ _LARGEST = 1 << 24
 _MOST = 64
 # The process has nothing left to look with, which says nothing about the file.
 _STARVED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+class _Kept(NamedTuple):
+    fd: int
+    device: int
+    inode: int
+
+    def is_ours(self) -> bool:
+        """Return whether the number still stands for the file it was opened for."""
+        try:
+            return _identity_of(self.fd) == (self.device, self.inode)
+        except OSError:  # closed
+            return False
+
+
+def _identity_of(fd: int) -> tuple[int, int]:
+    seen = os.fstat(fd)
+    return seen.st_dev, seen.st_ino
 
 
 class KeptFiles(Files):
@@ -30,15 +49,14 @@ class KeptFiles(Files):
     def __init__(self) -> None:
         super().__init__()
         self.starved = False
-        self._kept: dict[str, int] = {}
-        self._identity: dict[str, tuple[int, int]] = {}  # device and inode
+        self._kept: dict[str, _Kept] = {}
 
     def text(self, path: str) -> str | None:
         """Return the content of *path*, None if it is absent or cannot be read."""
-        fd = self._kept.get(path)
-        if fd is not None:
+        kept = self._kept.get(path)
+        if kept is not None:
             try:
-                return self._content(fd)
+                return self._content(kept.fd)
             except OSError:  # the cgroup is gone, or somebody closed what is not theirs
                 self.forget(path)
                 self.check()  # else the next number opened may stand for another path, too
@@ -50,9 +68,8 @@ class KeptFiles(Files):
             return None
         if len(self._kept) >= _MOST:
             self.close()
-        self._kept[path] = fd
         try:
-            self._identity[path] = _identity_of(fd)
+            self._kept[path] = _Kept(fd, *_identity_of(fd))
             return self._content(fd)
         except OSError as error:
             self.forget(path)
@@ -69,30 +86,15 @@ class KeptFiles(Files):
 
     def forget(self, path: str) -> None:
         """Close the descriptor of *path*, if there is one and it is still ours."""
-        fd, identity = self._kept.pop(path, None), self._identity.pop(path, None)
-        if fd is not None:
-            try:
-                if identity is None or _identity_of(fd) == identity:
-                    os.close(fd)
-            except OSError:
-                return
+        kept = self._kept.pop(path, None)
+        if kept is not None and kept.is_ours():
+            os.close(kept.fd)
 
     def check(self) -> None:
         """Forget descriptors that somebody has closed, and that may be another file's by now."""
-        for path, fd in list(self._kept.items()):
-            try:
-                ours = _identity_of(fd) == self._identity[path]
-            except OSError:
-                ours = False
-            if not ours:
-                del self._kept[path], self._identity[path]
+        self._kept = {path: kept for path, kept in self._kept.items() if kept.is_ours()}
 
     def close(self) -> None:
         """Close the descriptors; the next look opens them again."""
         for path in list(self._kept):
             self.forget(path)
-
-
-def _identity_of(fd: int) -> tuple[int, int]:
-    seen = os.fstat(fd)
-    return seen.st_dev, seen.st_ino

@@ -37,6 +37,8 @@ _TOLERANCE = 1.2
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
+# So often the function that needs most is looked for among all, in seconds.
+_DEAREST_S = 5.0
 # So many calls are "of late".
 _LATE = 50
 
@@ -104,6 +106,10 @@ class _Most(Generic[K, V]):
         both = {**self._before, **self._now}
         return {each: max(found, self._before.get(each, found)) for each, found in both.items()}
 
+    def of(self, each: K, default: V) -> V:
+        """Return the most of one."""
+        return max(self._now.get(each, default), self._before.get(each, default))
+
 
 class Planner:
     """What is known of memory in this process. Changed by one thread at a time."""
@@ -116,6 +122,7 @@ class Planner:
         self._floor = inf
         self._source = ""
         self._most_resident = 0
+        self._dearest_known, self._dearest_due = 0.0, 0.0
         self._quiet = False  # nothing ran at the last look
         self._started: dict[int, _Started] = {}
         self._used = inf
@@ -148,7 +155,7 @@ class Planner:
         return max([1.0, *self._over.most().values()])
 
     def _too_small(self, footprint: Footprint | None) -> float:
-        return 1.0 if footprint is None else max(1.0, self._over.most().get(footprint, 1.0))
+        return 1.0 if footprint is None else self._over.of(footprint, 1.0)
 
     def price(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a task is counted with when it starts."""
@@ -199,7 +206,7 @@ class Planner:
         processes = max(1, reading.processes)
         slack = (self.plan - reading.used) / processes
         available = slack - unseen - surprise
-        dearest = max(self._dearest(running), given * self.correction)
+        dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available = wanted, available
         surplus = used - self._floor - whole
@@ -332,10 +339,20 @@ class Planner:
             worst = max(worst, promised - max(0.0, used - self._started[each.ident].used))
         return worst
 
-    def _dearest(self, running: Sequence[Running]) -> float:
-        """Return the most that whatever comes next may be counted with: also one of those that do not run now."""
-        known = max((each.share + self._unlike(each) for each in self.footprints if each.samples), default=0.0)
-        return max([self.assumed, known, *(each.footprint.share * _SURPRISE for each in running)])
+    def _dearest(self, running: Sequence[Running], now: float) -> float:
+        """
+        Return the most that whatever comes next may be counted with: also one of those that do not run now.
+
+        All functions are gone through only now and then; what is learned meanwhile is of those that ran of late.
+        """
+        known = self._of_late.most().keys() if now < self._dearest_due else self.footprints
+        dearest = max((each.share + self._unlike(each) for each in known if each.samples), default=0.0)
+        if now < self._dearest_due:
+            dearest = max(dearest, self._dearest_known)
+        else:
+            self._dearest_due = now + _DEAREST_S
+        self._dearest_known = dearest
+        return max([self.assumed, dearest, *(each.footprint.share * _SURPRISE for each in running)])
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""

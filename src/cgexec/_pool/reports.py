@@ -81,7 +81,7 @@ class Reports:
     def held(self, pools: list[tuple[str, Need]], planner: Planner, now: float) -> None:
         """Warn of what is held back for long, of all *pools*; say when given estimates are too small."""
         reading = planner.reading
-        self._last_held.update({name: now for name, need in pools if need.held_since is not None})
+        self._last_held.update((name, now) for name, need in pools if need.held_since is not None)
         self._last_held = {name: when for name, when in self._last_held.items() if now - when < _FORGET_S}
         self._warned = {name: seconds for name, seconds in self._warned.items() if name in self._last_held}
         self._forced = {name: seconds for name, seconds in self._forced.items() if name in self._last_held}

@@ -75,7 +75,7 @@ class Watch:
 
     def add(self, crew: Hands) -> None:
         """Look after a pool; at once, so that without a limit its first tasks do not meet a bound."""
-        crew.state.price = Price(self.price)
+        crew.state.price = Price(self.shares.price)
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
         self._crews.add(crew)
         self.look()
@@ -84,10 +84,6 @@ class Watch:
     def reading(self) -> Reading | None:
         """Memory at the last look, None where no limit was found."""
         return self.planner.reading
-
-    def price(self, task: Task) -> float:
-        """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
-        return self.shares.price(task)
 
     def view(self) -> dict[str, Any]:
         """Return what is known of memory, as fields of `Stats`."""
