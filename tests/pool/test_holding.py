@@ -10,7 +10,7 @@ from cgexec._pool import holding
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds
 from cgexec._pool.records import Verdict, Worker
-from cgexec._pool.task import COMPLETED, Extra
+from cgexec._pool.task import COMPLETED, STARVED, Extra
 from support.pools import started, task
 
 NONE = Funds(bounded=True)
@@ -88,6 +88,68 @@ def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
     fund(state, NONE)
     state.price(second)
     assert asked == [first, own, second]
+
+
+def priced(state, prices):
+    """Have the state machine ask for prices by function, and note whose it asked for."""
+    asked = []
+    state.price = lambda each: asked.append(each.fn) or prices[each.fn]
+    return asked
+
+
+def nothing():
+    """Need nothing."""
+
+
+def run(state, fn, extra=None):
+    """Hand in a task and have a worker ask for it; return the answer."""
+    new = task(state)
+    new.fn, new.extra = fn, extra
+    worker = state.offer(new)
+    if worker.handed:
+        worker.handed = False
+        return worker, worker.task
+    return worker, state.next(started(worker), 0.0, 0)
+
+
+def test_the_price_of_a_function_that_needs_nothing_is_asked_once_a_look():
+    state = machine(limit=9)
+    asked = priced(state, {nothing: 0.0})
+    fund(state, Funds(bounded=True, budget=5.0))
+    for _ in range(3):
+        assert run(state, nothing)[1].fn is nothing
+    assert len(asked) == 1
+    fund(state, Funds(bounded=True, budget=5.0))
+    run(state, nothing)
+    assert len(asked) == 2, "it may need more by now"
+
+
+def test_a_call_with_an_estimate_of_its_own_is_asked_about_whatever_its_function_needs():
+    state = machine()
+    asked = priced(state, {nothing: 0.0})
+    fund(state, Funds(bounded=True, budget=5.0))
+    run(state, nothing)
+    run(state, nothing, Extra(memory=1 << 30))
+    assert len(asked) == 2
+
+
+def test_what_needs_nothing_is_held_with_the_rest_once_memory_ran_out():
+    state = machine()
+    state.guarded = True
+    priced(state, {nothing: 0.0})
+    fund(state, Funds(bounded=True, budget=5.0))
+    worker, _ = run(state, nothing)
+    run(state, nothing)
+    state.offer(task(state))
+    state.queue[-1].fn = nothing
+    assert state.next(worker, 0.0, STARVED) is Verdict.LOOK
+
+
+def test_what_needs_nothing_keeps_to_the_number_that_may_run():
+    state = machine()
+    priced(state, {nothing: 0.0})
+    fund(state, Funds(bounded=True, budget=5.0, most=2))
+    assert [run(state, nothing)[1].__class__ is Verdict for _ in range(3)] == [False, False, True]
 
 
 def test_one_may_start_whatever_it_needs_where_the_look_says_so():

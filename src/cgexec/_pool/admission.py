@@ -26,6 +26,7 @@ from functools import partial
 from math import inf
 from threading import get_ident
 from time import sleep
+from types import FunctionType
 from typing import TypeVar
 
 from cgexec._pool.books import Books
@@ -73,7 +74,10 @@ class Admission(Books):
                         answer = _CLOSED
                     elif full and not over:
                         answer = _FULL
-                    elif self.parked and not queue and not self.coming and (not self.bounded or self.affords(task)):
+                    elif (
+                        self.parked and not queue and not self.coming
+                        and (not self.bounded or (task.fn is self.light and task.extra is None) or self.affords(task))
+                    ):  # fmt: skip
                         answer = self._hand(task)
                     else:
                         task.place = WAITING
@@ -145,7 +149,11 @@ class Admission(Books):
                         queue.popleft()
                         self.corpses -= 1
                         continue
-                    if self.bounded and not self.affords(task):
+                    if (
+                        self.bounded
+                        and (task.fn is not self.light or task.extra is not None)
+                        and not self.affords(task)
+                    ):
                         answer = self._hold(worker, now)
                         break
                     worker.since = now
@@ -188,7 +196,7 @@ class Admission(Books):
         """Count the end of a task that did not go well; one that is to run again comes first in the queue."""
         self.tally.count(outcome)
         if self.guarded and outcome in (AGAIN, STARVED):  # nothing starts before memory was looked at again
-            self.bounded, self.budget = True, -inf
+            self.bounded, self.budget, self.light = True, -inf, None
         if outcome == AGAIN and worker.task is not None:
             if self.running == 1:  # it was alone already
                 worker.task.tries = max(worker.task.tries, ALONE)
@@ -201,9 +209,10 @@ class Admission(Books):
         if self.running >= self.most or (task.tries >= ALONE and self.running):
             return False
         if price <= self.budget:
-            pass
+            if not price and self.most == inf and not self.retry and type(task.fn) is FunctionType:
+                self.light = task.fn
         elif self.spare:  # what else waits is held on
-            self.spare = False
+            self.spare, self.light = False, None
         elif self.observe:
             self.tally.would_hold += 1
         else:
@@ -221,7 +230,7 @@ class Admission(Books):
             self.coming += 1
             return Verdict.LOOK
         worker.looked = False
-        self.held = True
+        self.held, self.light = True, None
         self.held_since = now if self.held_since is None else self.held_since
         return self._rest(worker)
 

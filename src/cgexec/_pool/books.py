@@ -32,9 +32,9 @@ class Books(Guarded):
 
     __slots__ = (
         "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "ending",
-        "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "limit", "line", "most", "needs",
-        "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running", "shared",
-        "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
+        "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light", "limit", "line", "most",
+        "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running",
+        "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -76,6 +76,7 @@ class Books(Guarded):
         self.nesting = False  # a worker, of this or another pool, has handed a task in
         self.told = False  # single calls are said to need so much, and any may come before the next look
         self.price: Callable[[Task], float] = _nothing  # bytes that a task counts with; pure
+        self.light: Callable[..., object] | None = None  # its calls count with nothing until the next look
         self.allowed = limit
         self.crowded = False  # more workers than allowed: the next that asks leaves
         self._bound = limit + places

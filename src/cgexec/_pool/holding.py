@@ -140,6 +140,7 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
     def part() -> tuple[Worker | None, list[Chore]]:
         if isinstance(state.price, Price):
             state.price.forget()
+        state.light = None
         missed = state.spent - seen.spent
         if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before
             state.bounded = funds.bounded or (state.told and funds.budget < inf)
