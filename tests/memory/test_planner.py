@@ -2,6 +2,7 @@
 
 import functools
 from contextvars import copy_context
+from itertools import pairwise
 
 import pytest
 
@@ -217,12 +218,36 @@ def test_an_expensive_first_call_is_forgotten():
     box.look(FLOOR + cache, ended=1)
     assert box.planner.price(box.function, None) > 100 * MIB
     box.look(FLOOR + cache)
-    for _ in range(60):
+    prices = [box.planner.price(box.function, None)]
+    for _ in range(200):
         box.start(2)
         box.look(FLOOR + cache)
         box.end(2)
         box.look(FLOOR + cache, ended=2)
-    assert box.planner.price(box.function, None) < MIB
+        prices.append(box.planner.price(box.function, None))
+    assert prices[-1] < MIB
+    assert all(after > before / 5 for before, after in pairwise(prices) if before > 8 * MIB), "by steps, not at once"
+
+
+def test_fewer_that_run_now_are_not_taken_for_as_many_as_there_were():
+    box = Container()
+    for _ in range(6):
+        box.generation(16 * MIB, 9)
+    for _ in range(60):
+        box.generation(16 * MIB, 3)
+        assert box.planner.price(box.function, None) >= 16 * MIB
+
+
+def test_the_allowance_for_a_surprise_shrinks_with_the_age_of_a_call():
+    def free(age):
+        box = Container(limit=1024 * MIB)
+        box.generation(20 * MIB, 4)
+        box.running = [Running(n, box.function, box.now + 1 - age, None, 10.0) for n in range(4)]
+        return box.look(FLOOR + 80 * MIB).available
+
+    young, half, old, beyond = map(free, (1.0, 5.0, 9.0, 60.0))
+    assert young < half < old == beyond
+    assert beyond < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
 
 
 def test_what_ended_calls_have_not_given_back_yet_is_no_floor():

@@ -16,6 +16,8 @@ __all__ = ["ASSUMED", "Footprint", "Footprints", "Learned"]
 ASSUMED = 64 << 20
 # A maximum is remembered for so many calls, and for as many again. Long enough to have met what comes one time in ten.
 _WINDOW = 50
+# Nor does it fall below this part of what it was: with few running little is seen, and many more start at once.
+_FALL = 0.25
 # Samples at which the confidence is one half.
 _HALF = 8
 # Functions remembered; a service has fewer. When there are more, all are forgotten.
@@ -74,8 +76,8 @@ class Footprint:
         self._fresh += count
         if self._fresh >= _WINDOW:
             self._fresh = 0
-            self._before, self._now = self._now, 0.0
-            self._largest_before, self._largest = self._largest, 0.0
+            self._before, self._now = max(self._now, self.share * _FALL), 0.0
+            self._largest_before, self._largest = max(self._largest, self._largest_before * _FALL), 0.0
 
     def learned(self) -> Learned:
         """Return it for people."""

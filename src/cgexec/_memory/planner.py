@@ -30,6 +30,8 @@ _SURPRISE = 8
 _HALF_LIFE_S = 2.0
 # Use is calm if it did not grow by more than this share of the limit in that time.
 _CALM = 0.01
+# Of the allowance for a task that is larger than those seen, this part stays until it ends.
+_LATE_PART = 0.25
 # A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # A given estimate is believed until what is seen exceeds it by this factor.
@@ -103,12 +105,20 @@ class _Most(Generic[K, V]):
     def most(self) -> dict[K, V]:
         if not self._before:
             return self._now
-        both = {**self._before, **self._now}
-        return {each: max(found, self._before.get(each, found)) for each, found in both.items()}
+        return _larger(self._before, self._now)
+
+    @property
+    def fresh(self) -> Mapping[K, V]:
+        """The most of each since the older half was forgotten last."""
+        return self._now
 
     def of(self, each: K, default: V) -> V:
         """Return the most of one."""
         return max(self._now.get(each, default), self._before.get(each, default))
+
+
+def _larger(one: Mapping[K, V], other: Mapping[K, V]) -> dict[K, V]:
+    return {each: max(found, one.get(each, found)) for each, found in {**one, **other}.items()}
 
 
 class Planner:
@@ -202,7 +212,7 @@ class Planner:
         promises = {each.ident: self._promise(each) for each in running}
         whole = sum(promises.values())
         unseen = max(0.0, whole - max(0.0, used - self._floor), self._unseen_of_the_young(promises, running, used, now))
-        surprise = self._surprise(running)
+        surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
         slack = (self.plan - reading.used) / processes
         available = slack - unseen - surprise
@@ -270,7 +280,8 @@ class Planner:
             excess = max(0.0, excess - sum((each.given or 0) * self._too_small(each.footprint) for each in running))
         known = sum(each.share * count for each, count in self._recent.most().items())
         self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
-        self.footprints.see(excess, self._of_late.most())
+        # What is forgotten by now must not make that many share what is seen: the estimate would be too small.
+        self.footprints.see(excess, _larger(self._of_late.fresh, self._recent.most()))
         self._high = max(self._high, excess) if running else 0.0
         self._see_the_youngest(running, used)
         whole = self._recent.most()
@@ -361,12 +372,16 @@ class Planner:
         room = max(0.0, self.plan - self._floor - footprint.share)
         return min((_SURPRISE - 1) * footprint.share, room) / footprint.samples
 
-    def _surprise(self, running: Sequence[Running]) -> float:
-        """Return the allowance for tasks that turn out larger than all before."""
-        counts: dict[Footprint, int] = {}
+    def _surprise(self, running: Sequence[Running], now: float) -> float:
+        """
+        Return the allowance for tasks that turn out larger than all before. What a task takes it mostly takes early, so
+        it gets less with its age.
+        """
+        counts: dict[Footprint, float] = {}
         for each in running:
             if each.given is None and each.footprint.samples:
-                counts[each.footprint] = counts.get(each.footprint, 0) + 1
+                left = 1 - (now - each.since) / each.usual if each.usual else 1.0
+                counts[each.footprint] = counts.get(each.footprint, 0.0) + max(_LATE_PART, left)
         if self._bold:
             return 0.0
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
