@@ -10,7 +10,7 @@ from itertools import islice
 from time import monotonic, process_time
 from typing import Any, NamedTuple, Protocol
 
-from cgexec._adaptive.bounds import Bounds, Range, derive
+from cgexec._adaptive.bounds import Bounds, Range, derive, lowered
 from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.gauge import CpuGauge, CpuReading, thread_cpu
@@ -85,7 +85,8 @@ class Adapter:
         self._range = range_
         self._bounds_due = monotonic() + _BOUNDS_S
         self._before: tuple[float, CpuReading] | None = None
-        self._changes = _gauge.read(monotonic()).changes  # now, as the first reading is a long one
+        first = _gauge.read(monotonic())  # now, as it is a long one
+        self._changes, self._quota = first.changes, first.quota
 
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
@@ -123,8 +124,12 @@ class Adapter:
         now = monotonic()
         reading = reading._replace(cpu_seconds=process_time())
         self._learn(now, reading, pulse)
-        if now >= self._bounds_due or reading.changes != self._changes:
-            self._changes = reading.changes
+        due = now >= self._bounds_due or reading.changes != self._changes
+        less = lowered(self.bounds, self._quota, reading.quota)
+        self._changes, self._quota = reading.changes, reading.quota
+        if less is not None:  # that comes first, what it means for the bounds takes long
+            self.bounds = less
+        elif due:
             self._derive(pulse.staff)
         if not self._observe:
             self.controller.size = self._state.limit  # somebody may have lowered it
@@ -132,6 +137,8 @@ class Adapter:
         decision = self.controller.step(self._sample(now, pulse, reading))
         if decision is not None and decision.size != before:
             self._apply(decision.size, f"{decision.reason} ({decision.facts})")
+        if due and less is not None:
+            self._derive(pulse.staff)
         return now + self.controller.interval
 
     def _derive(self, workers: int) -> None:
