@@ -41,8 +41,8 @@ class CpuReading(NamedTuple):
     """
     Counters in seconds, and of quota periods; None is unknown, or there is no quota.
 
-    *queued*: for which threads of ours were ready and had no CPU, summed over threads (by PSI: in which any was, which
-    is less); not looked at while the quota runs out.
+    *queued*: for which threads of ours were ready and had no CPU, summed over threads; not looked at while the quota
+    runs out. *some*: by PSI, so in which any was, which is less.
     *changes*: how often a limit was seen to have changed. *quota*: the tightest one, in CPUs.
     """
 
@@ -53,6 +53,7 @@ class CpuReading(NamedTuple):
     queued: float | None
     changes: int
     quota: float | None
+    some: bool = False
 
 
 class CpuGauge:
@@ -67,6 +68,7 @@ class CpuGauge:
         self._quota_at: str | None = None
         self._unified: Chain | None = None
         self._stalled: float | None = None  # the cgroup's stall time when it was read last
+        self._some = False
         self._waits: dict[int, float] = {}  # of some threads, likewise
         self._waited: float | None = None
         self._watched: set[int] = set()  # threads whose files are open
@@ -90,17 +92,23 @@ class CpuGauge:
             self._look_at_limits(now)
             quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
             cpu = time.process_time()
-            if quota is not None:
-                periods, throttled, seconds = quota.nr_periods, quota.nr_throttled, quota.throttled_seconds
-                # While the quota runs out its own counters tell all there is to know.
-                throttled_now, self._throttled = throttled > self._throttled, throttled
-                if throttled_now:
-                    self._stalled, self._waits = None, {}
-                else:
-                    self._count_waits(list(threads), running)
-                return CpuReading(cpu, periods, throttled, seconds, self._waited, self._changes, self._quota)
-            self._count_waits(list(threads), running)
-            return CpuReading(cpu, None, None, None, self._waited, self._changes, self._quota)
+            # While the quota runs out its own counters tell all there is to know.
+            throttled = 0 if quota is None else quota.nr_throttled
+            throttled_now, self._throttled = quota is not None and throttled > self._throttled, throttled
+            if throttled_now:
+                self._stalled, self._waits = None, {}
+            else:
+                self._count_waits(list(threads), running)
+            return CpuReading(
+                cpu_seconds=cpu,
+                periods=None if quota is None else quota.nr_periods,
+                throttled=None if quota is None else throttled,
+                throttled_seconds=None if quota is None else quota.throttled_seconds,
+                queued=self._waited,
+                changes=self._changes,
+                quota=self._quota,
+                some=self._some,
+            )
 
     def close(self) -> None:
         """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
@@ -155,7 +163,8 @@ class CpuGauge:
         """Add what was waited since the last look; some threads stand for all."""
         if self._unified is not None:
             stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
-            if stalls is not None and "some" in stalls.value:
+            self._some = stalls is not None and "some" in stalls.value
+            if stalls is not None and self._some:
                 before, self._stalled = self._stalled, stalls.value["some"]
                 self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
                 return

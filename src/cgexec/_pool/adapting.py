@@ -173,6 +173,7 @@ class Adapter:
             queued=reading.queued,
             held=pulse.held,
             shut=pulse.shut,
+            some=reading.some,
         )
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
