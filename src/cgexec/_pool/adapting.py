@@ -14,7 +14,7 @@ from cgexec._adaptive.bounds import Bounds, Range, derive, lowered
 from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.gauge import CpuGauge, CpuReading, thread_cpu
-from cgexec._adaptive.profile import Look, Profile, Profiler
+from cgexec._adaptive.profile import Known, Look, Profile, Profiler
 from cgexec._adaptive.projection import Projection
 from cgexec._adaptive.samples import Sample
 from cgexec._memory.functions import anchor_of, name_of
@@ -186,7 +186,8 @@ class Adapter:
                 fn, native = task.fn, _native_id(worker)
                 cpu = None if native is None else thread_cpu(native)
                 if fn is not None and native is not None and cpu is not None:  # it has not ended meanwhile
-                    looks.append(Look(native, name_of(anchor_of(fn, task.args)), cpu))
+                    anchor = anchor_of(fn, task.args)
+                    looks.append(Look(native, anchor, name_of(anchor), cpu))
         crowded, stopped = False, 0.0
         if self._before is not None:
             then, before = self._before
@@ -205,7 +206,7 @@ class Adapter:
         self.profiler.locked = self.profiler.locked or self.controller.plateau
         self.profiler.feed(now, looks, crowded=crowded, stopped=stopped)
 
-    def profile(self, footprints: dict[str, tuple[int | None, int]]) -> Profile:
+    def profile(self, footprints: list[Known]) -> Profile:
         """Return what was learned. Any thread."""
         return self.profiler.profile(footprints)
 
