@@ -179,6 +179,28 @@ def test_native_work_is_not_said_to_wait_for_the_interpreter_lock(step, some):
     assert not bench.controller.plateau
 
 
+def test_more_are_tried_before_few_where_one_cpu_is_used():
+    """Eight that mostly wait use one CPU of two, as the interpreter lock would have it; sixteen use both."""
+    bench = Bench(gil=True)
+    sizes = []
+    for _ in range(60):
+        size = bench.controller.size
+        bench.step(cpu=min(1.95, size / 8), ended=5 * size, queued=0.2)
+        sizes.append(bench.controller.size)
+    assert min(sizes) == 8
+    assert sizes[-1] >= 14
+
+
+def test_few_that_do_many_times_as_much_do_other_work():
+    bench = Bench(gil=True)
+    while bench.controller.size != 2:
+        bench.step(cpu=1.0, ended=20, queued=0.2)
+    reasons = [bench.step(cpu=0.3, ended=200).reason for _ in range(4)]
+    assert "2 workers did 10.00 times what 8 did: other work" in reasons
+    assert bench.controller.size == 8
+    assert not bench.controller.plateau
+
+
 def test_what_other_work_did_is_no_measure_for_few():
     """Tasks that wait end a hundred times as often as those that compute in Python, whatever the size."""
     bench = Bench(gil=True, size=50, ceiling=50)

@@ -57,8 +57,11 @@ CALMER = 0.8
 # The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
 LOCKED_FROM, LOCKED_TO = 0.85, 1.15
 AS_LOCKED = ", about one CPU: as with the interpreter lock"
-# Then so many of the workers are tried, first of all: it ends at one or two, where nothing is waited for but the lock.
+# Then so many of the workers are tried, once more brought nothing: it ends at one or two, where nothing is waited for
+# but the lock.
 FEW, HALF = 0.25, 0.5
+# If they end so many times as many tasks, it is because tasks are others now.
+OTHER = 3.0
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
 # CPUs that what is not a task may use.
@@ -321,7 +324,9 @@ class Controller:
         size, seen, locked = self.size, self._pace.seen, self._is_locked(view, sample)
         if seen is None or size <= sample.floor:
             return None
-        if not locked and not (size >= sample.ceiling and crowded(view, sample.cpus)):
+        # A few that mostly wait may use just one CPU, too: more are tried first, where there may be more.
+        most = size >= sample.ceiling
+        if not (locked and (self.plateau or most)) and not (most and crowded(view, sample.cpus)):
             return None
         if seen.cpu < 0.5 * view.cpu:  # that was other work, and how fast it ended is no measure
             self._pace = Pace(sample.time, self._mean)
@@ -342,6 +347,8 @@ class Controller:
             return None
         self._descent = None
         what = f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did"
+        if view.rate > OTHER * rate:
+            return trial.old, f"{what}: other work"
         if view.rate < AS_GOOD * rate:
             self._down.fail(sample.time, view.load, sample.cpus)
             return trial.old, what
