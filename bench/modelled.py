@@ -81,14 +81,16 @@ class Run:
 
 
 class Pod:
-    """One pod. *fixed* is a size that no controller changes."""
+    """One pod. *fixed* is a size that no controller changes. *psi*: only whether any thread waits for a CPU is seen."""
 
     def __init__(
         self, phases: Sequence[Phase], *, quota: float | None, machine: int = 64, seed: int = 0, start: int = 8,
         floor: int = 1, ceiling: int = 1000, gil: bool = True, fixed: bool = False, memory_limit: int = 4 << 30,
+        psi: bool = False,
     ) -> None:  # fmt: skip
         self.phases, self.quota, self.machine, self.gil = list(phases), quota, machine, gil
         self.floor, self.ceiling, self.memory_limit = floor, ceiling, memory_limit
+        self.psi = psi
         self.size = start
         self.controller = None if fixed else Controller(start, gil=gil)
         self.random = random.Random(seed)  # noqa: S311  # a model
@@ -173,7 +175,8 @@ class Pod:
                 self.throttled += seconds / PERIOD * min(1.0, max(0.0, (wanted / self.quota - 0.9) / 0.2))
             else:
                 ready = min(self.demand * self.served_speed(phase), self.most_runnable())
-                self.queued += seconds * max(0.0, ready - max(0.1, self.machine - phase.others))
+                queued = max(0.0, ready - max(0.1, self.machine - phase.others))
+                self.queued += seconds * (min(0.95, queued) if self.psi else queued)  # 1 was never seen
 
     def most_runnable(self) -> float:
         """Return how many CPUs the tasks could use that the interpreter lock lets run."""
@@ -235,6 +238,7 @@ class Pod:
             throttled=int(self.throttled) if with_quota else None,
             queued=None if with_quota else self.queued,
             held=bool(waiting and self.running < self.size),
+            some=self.psi,
         )
 
     def decide(self, phase: Phase) -> None:

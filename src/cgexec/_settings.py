@@ -226,7 +226,7 @@ def _size(
     if most is not None and min_workers is not None and min_workers > most:
         raise ValueError(f"min_workers={min_workers} is more than the {most} workers of the pool ({why})")
     range_ = Range(told, min_workers, most, answer)
-    floor, ceiling, _ = bounds(range_, answer)
+    floor, ceiling, *_ = bounds(range_, answer)
     start = max(floor, min(answer.max_workers, ceiling))
     within = "" if start == answer.max_workers else f", kept between {floor} and {ceiling}"
     return Size(start, f"cgexec.recommend(){within}", answer, range=range_)

@@ -156,6 +156,81 @@ def test_tasks_that_take_minutes_and_compute_are_not_multiplied_blindly():
     assert bench.controller.size <= 24
 
 
+def test_work_that_uses_one_cpu_of_two_is_said_to_look_like_the_interpreter_lock():
+    bench = Bench(gil=True)
+    reasons = {bench.step(ended=40, cpu=1.0, queued=0.2).reason for _ in range(400)}
+    assert "2 workers did 1.00 times what 8 did, about one CPU: as with the interpreter lock" in reasons
+    assert bench.controller.plateau
+
+
+@pytest.mark.parametrize(
+    ("step", "some"),
+    [
+        pytest.param({"cpu": 1.5}, False, id="more than one CPU is used"),
+        pytest.param({"cpu": 1.0, "queued": 0.95}, True, id="somebody always waits for a CPU"),
+        pytest.param({"cpu": 1.0, "queued": 7.0}, False, id="many wait for a CPU"),
+        pytest.param({"cpu": 1.0, "throttled": 0.3}, False, id="the quota runs out by others"),
+    ],
+)
+def test_native_work_is_not_said_to_wait_for_the_interpreter_lock(step, some):
+    bench = Bench(gil=True, some=some, queued=0.0)
+    reasons = {bench.step(ended=40, **step).reason for _ in range(200)}
+    assert not [reason for reason in reasons if "lock" in reason]
+    assert not bench.controller.plateau
+
+
+def test_more_are_tried_before_few_where_one_cpu_is_used():
+    """Eight that mostly wait use one CPU of two, as the interpreter lock would have it; sixteen use both."""
+    bench = Bench(gil=True)
+    sizes = []
+    for _ in range(60):
+        size = bench.controller.size
+        bench.step(cpu=min(1.95, size / 8), ended=5 * size, queued=0.2)
+        sizes.append(bench.controller.size)
+    assert min(sizes) == 8
+    assert sizes[-1] >= 14
+
+
+def test_few_that_do_many_times_as_much_do_other_work():
+    bench = Bench(gil=True)
+    while bench.controller.size != 2:
+        bench.step(cpu=1.0, ended=20, queued=0.2)
+    reasons = [bench.step(cpu=0.3, ended=200).reason for _ in range(4)]
+    assert "2 workers did 10.00 times what 8 did: other work" in reasons
+    assert bench.controller.size == 8
+    assert not bench.controller.plateau
+
+
+def test_what_other_work_did_is_no_measure_for_few():
+    """Tasks that wait end a hundred times as often as those that compute in Python, whatever the size."""
+    bench = Bench(gil=True, size=50, ceiling=50)
+    for _ in range(40):
+        bench.step(0.5, cpu=0.2, ended=500)
+    reasons = {bench.step(cpu=1.0, ended=5, queued=0.2).reason for _ in range(100)}
+    assert not [reason for reason in reasons if " did 0.0" in reason]
+    assert bench.controller.size == 1
+
+
+def test_used_up_cpus_are_seen_though_only_the_time_is_known_in_which_any_thread_waits():
+    """Two CPUs used up without a quota that runs out; PSI says 1 of however many threads that wait."""
+    bench = Bench(size=50, floor=20, ceiling=50, periods=None, throttled=None, queued=0.0, some=True)
+    for _ in range(40):
+        bench.step(cpu=1.99, ended=10, queued=0.95)
+    assert bench.controller.size == 20
+    assert bench.controller.ring.all()[-1].reason == "the CPUs are used up; at the least allowed"
+
+
+@pytest.mark.parametrize(("ended", "size"), [(40, 25), (0, 50)], ids=["as many", "fewer"])
+def test_at_the_most_half_are_kept_if_they_end_as_many_while_threads_wait_for_cpus(ended, size):
+    """A busy node: neighbours use some of the CPUs, ours the rest, and no quota runs out."""
+    bench = Bench(size=50, floor=20, ceiling=50, periods=None, throttled=None, queued=0.0, some=True)
+    for _ in range(60):
+        bench.step(cpu=1.3, ended=40 if bench.controller.size == 50 else ended, queued=0.9)
+    tried = {each.size for each in bench.controller.ring.all()}
+    assert 25 in tried
+    assert bench.controller.size == size
+
+
 def test_a_change_of_work_is_followed_though_more_brought_nothing():
     bench = Bench(gil=True)
     for _ in range(30):

@@ -102,6 +102,32 @@ def test_a_halved_quota_is_lived_with_within_two_seconds(phase):
     assert mean(early, "throttled") <= mean(late, "throttled") + 0.1
 
 
+@pytest.mark.parametrize("phase", [NATIVE, PYTHON, MIXED], ids=["native", "python", "mixed"])
+@pytest.mark.parametrize("quota", [0.5, 2.0, None], ids=["half", "two", "machine"])
+def test_a_range_is_left_at_its_most_when_the_cpus_are_used_up(phase, quota):
+    """From 20 to 50: up while tasks wait for something else, down when CPUs are short, and then no going up and down."""
+    work = [WAITING, Phase(**{**vars(phase), "seconds": 120})]
+    machine = {"machine": 2, "psi": True} if quota is None else {"machine": 3}
+    range_ = {"floor": 20, "ceiling": 50, "quota": quota, "start": 20}
+    run = Pod(work, **range_, **machine).run()
+    assert max(point.size for point in run.points if point.time < 20) >= 48
+    late = [point.size for point in run.points if point.time > 30]
+    assert statistics.median(late) == 20
+    assert run.changes(80, 140) <= 10
+    fixed = Pod(work, **(range_ | {"start": 50}), **machine, fixed=True).run()
+    assert run.ended >= 0.95 * fixed.ended
+
+
+def test_a_range_is_left_at_its_most_when_neighbours_use_up_the_cpus_with_it():
+    work = [WAITING, Phase(120, 0.0, 0.02, others=1.0)]
+    range_ = {"floor": 20, "ceiling": 50, "quota": None, "machine": 3, "psi": True}
+    run = Pod(work, **range_, start=20).run()
+    assert max(point.size for point in run.points if point.time < 20) == 50
+    assert statistics.median(point.size for point in run.points if point.time > 30) == 25
+    assert run.changes(80, 140) <= 10
+    assert run.ended >= 0.95 * Pod(work, **range_, start=50, fixed=True).run().ended
+
+
 def test_twenty_five_minute_tasks_run_side_by_side_within_seconds():
     pod = Pod([Phase(5, 300, 0.1, arrivals=4.0)], quota=0.5, start=2)
     pod.waiting = 20

@@ -7,6 +7,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import cgexec
+from cgexec._memory.footprints import Footprints
+from cgexec._pool.watch import watch
 from support.pools import SOON, eventually, holding
 from support.values import make_limits, make_usage
 
@@ -121,3 +123,15 @@ def test_tools_find_the_names_they_read():
         assert (pool._broken, pool._shutdown) == (False, False)
         pool.shutdown(wait=False)
         assert pool._shutdown
+
+
+def test_functions_of_one_name_are_all_shown(monkeypatch):
+    footprints = Footprints()
+    for anchor, calls in ((object(), 3), (object(), 5)):
+        footprints.get(anchor, "work").ended(calls)
+    monkeypatch.setattr(watch().planner, "footprints", footprints)
+    with cgexec.ThreadPoolExecutor(2) as pool:
+        seen = pool.stats().footprints
+        known = pool.profile().functions
+    assert {name: each.samples for name, each in seen.items()} == {"work": 3, "work (2)": 5}
+    assert {name: each.samples for name, each in known.items()} == {"work": 3, "work (2)": 5}

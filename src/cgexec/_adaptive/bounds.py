@@ -8,7 +8,7 @@ from cgexec._recommend import Recommendation, recommend
 from cgexec._sizing import STACK
 from cgexec._usage import Usage
 
-__all__ = ["Bounds", "Range", "bounds", "derive", "without_own"]
+__all__ = ["Bounds", "Range", "bounds", "derive", "lowered", "without_own"]
 
 
 class Range(NamedTuple):
@@ -28,18 +28,32 @@ class Range(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """The sizes that are possible now, and the CPUs of this process."""
+    """The sizes that are possible now, and the CPUs of this process; *by_quota*: they are what the quota allows."""
 
     floor: int
     ceiling: int
     cpus: float
+    by_quota: bool = False
 
 
 def bounds(range_: Range, answer: Recommendation) -> Bounds:
     """Return what holds by the limits and by what was said. A given least beats the ceiling: somebody insists."""
     ceiling = answer.ceiling if range_.most is None else min(answer.ceiling, range_.most)
     floor = min(answer.min_workers, ceiling) if range_.least is None else range_.least
-    return Bounds(floor, max(floor, ceiling), answer.limits.cpus / answer.workload.processes)
+    by_quota = range_.told.get("limits") is None and answer.limits.cpus == answer.limits.cpu_quota
+    return Bounds(floor, max(floor, ceiling), answer.limits.cpus / answer.workload.processes, by_quota)
+
+
+def lowered(now: Bounds, before: float | None, quota: float | None) -> Bounds | None:
+    """
+    Return the bounds after the quota fell from *before*; None if it did not, or was not what bound.
+
+    `derive` reads a score of files, and beside hundreds of threads that compute it waits for the interpreter lock after
+    each: for more than a second. This does not.
+    """
+    if not now.by_quota or before is None or quota is None or quota >= before:
+        return None
+    return now._replace(cpus=now.cpus * quota / before)
 
 
 def derive(range_: Range, workers: int) -> Bounds:

@@ -26,6 +26,7 @@ from cgexec._adaptive.reasons import (
     SOME_THROTTLED,
     THROTTLED,
     aim,
+    crowded,
     facts,
     wanted,
     why_not_more,
@@ -55,8 +56,12 @@ BLIND_STEP, BLIND_S = 1.25, 1.0
 CALMER = 0.8
 # The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
 LOCKED_FROM, LOCKED_TO = 0.85, 1.15
-# Then so many of the workers are tried, first of all: it ends at one or two, where nothing is waited for but the lock.
-FEW = 0.25
+AS_LOCKED = ", about one CPU: as with the interpreter lock"
+# Then so many of the workers are tried, once more brought nothing: it ends at one or two, where nothing is waited for
+# but the lock.
+FEW, HALF = 0.25, 0.5
+# If they end so many times as many tasks, it is because tasks are others now.
+OTHER = 3.0
 # What the CPUs need is believed for so long without trying.
 REMEMBERED_S = 3.0
 # CPUs that what is not a task may use.
@@ -218,12 +223,10 @@ class Controller:
         if gain >= 1 + WORTH * (hoped - 1):
             return None
         self._up.fail(sample.time, seen.load, sample.cpus)
-        # Where there is no more than one CPU to be had, the lock cannot be told from it.
-        lone = self._lone(sample)
-        self.plateau, self._plateau_cpu = seen.demand >= 0.75 * lone and sample.cpus >= 1.3 * lone, seen.cpu
+        self.plateau, self._plateau_cpu = self._is_locked(seen, sample), seen.cpu
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
-        why = ": the interpreter lock" if self.plateau else ""
+        why = AS_LOCKED if self.plateau else ""
         return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did{why}"
 
     def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
@@ -262,6 +265,18 @@ class Controller:
         """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""
         return min(sample.cpus, 1.0) if self._gil else sample.cpus
 
+    def _is_locked(self, view: View, sample: Sample) -> bool:
+        """
+        Return whether it looks as if tasks wait for the interpreter lock: about one CPU is used, there are more, and
+        nobody waits for those, nor does a quota run out. Where there is no more than one to be had, the lock cannot be
+        told from it.
+        """
+        lone = self._lone(sample)
+        short = crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED
+        if not self._gil or sample.cpus < LOCKED_TO * lone or short:
+            return False
+        return LOCKED_FROM * lone <= view.cpu <= LOCKED_TO * lone
+
     # -- down -------------------------------------------------------------------------------------------------------
 
     def _calm_down(self, sample: Sample, view: View) -> tuple[int, str] | None:
@@ -280,8 +295,7 @@ class Controller:
         size, why = self.size, "the CPUs are used up"
         if size <= sample.floor:
             return size, f"{why}; at the least allowed"
-        queued = view.demand - view.cpu > THROTTLED * sample.cpus
-        if not (queued or (view.throttled or 0.0) > SOME_THROTTLED):
+        if not (crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED):
             return size, why
         if self._down.holds(sample.time, view.load, sample.cpus):
             return size, f"{why}, and fewer did less"
@@ -303,17 +317,28 @@ class Controller:
         return smaller
 
     def _try_few(self, sample: Sample, view: View) -> tuple[int, str] | None:
-        """Have few do the same, where it seems to be the interpreter lock that they wait for; None elsewhere."""
-        lone, seen = self._lone(sample), self._pace.seen
-        if not self._gil or sample.cpus < LOCKED_TO * lone or seen is None or self.size <= sample.floor:
+        """
+        Have few do the same, where it seems to be the interpreter lock that they wait for, or at the most half of them
+        where they wait for CPUs; None elsewhere. How fast tasks end tells, as neighbours may use the CPUs, too.
+        """
+        size, seen, locked = self.size, self._pace.seen, self._is_locked(view, sample)
+        if seen is None or size <= sample.floor:
             return None
-        if not LOCKED_FROM * lone <= view.cpu <= LOCKED_TO * lone or not seen.rate:
+        # A few that mostly wait may use just one CPU, too: more are tried first, where there may be more.
+        most = size >= sample.ceiling
+        if not (locked and (self.plateau or most)) and not (most and crowded(view, sample.cpus)):
+            return None
+        if seen.cpu < 0.5 * view.cpu:  # that was other work, and how fast it ended is no measure
+            self._pace = Pace(sample.time, self._mean)
+            return None
+        if (locked and not self._is_locked(seen, sample)) or not seen.rate:
             return None
         if self._down.holds(sample.time, view.load, sample.cpus):
             return None
-        self._descent = _Descent(self.size, view.cpu, view.demand, rate=seen.rate)
-        few = max(sample.floor, 1, math.floor(self.size * FEW))
-        return few, "one CPU is used, as if by the interpreter lock; do few do as much?"
+        self._descent = _Descent(size, view.cpu, view.demand, rate=seen.rate)
+        few = max(sample.floor, 1, math.floor(size * (FEW if locked else HALF)))
+        why = "about one CPU is used, as with the interpreter lock" if locked else "ready threads wait for CPUs"
+        return few, f"{why}; do few do as much?"
 
     def _judge_few(self, trial: _Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
         """Keep few workers that end as many tasks as many did; None while that is not known."""
@@ -321,12 +346,15 @@ class Controller:
         if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
             return None
         self._descent = None
-        if view.rate >= AS_GOOD * rate:
-            self._proven = None
-            self._up.fail(sample.time, view.load, sample.cpus)  # that is how many brought nothing
-            return size, f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did: the interpreter lock"
-        self._down.fail(sample.time, view.load, sample.cpus)
-        return trial.old, f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did"
+        what = f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did"
+        if view.rate > OTHER * rate:
+            return trial.old, f"{what}: other work"
+        if view.rate < AS_GOOD * rate:
+            self._down.fail(sample.time, view.load, sample.cpus)
+            return trial.old, what
+        self.plateau, self._plateau_cpu, self._proven = self._is_locked(view, sample), view.cpu, None
+        self._up.fail(sample.time, view.load, sample.cpus)  # that is how many brought nothing
+        return size, f"{what}{AS_LOCKED if self.plateau else ''}"
 
     def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size

@@ -10,6 +10,7 @@ Each file that is read lets go of the interpreter lock, and beside threads that 
 (5 ms) or several to come by it again. So few are read at a time, with descriptors that stay open.
 """
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -24,8 +25,11 @@ __all__ = ["CpuGauge", "CpuReading", "thread_cpu"]
 
 # Where the files are is looked up anew so seldom, in seconds: a process is hardly ever moved to another cgroup.
 _REFRESH_S = 60.0
-# So many threads stand for all, and so many limits are looked at each time.
-_THREADS, _LIMITS = 4, 2
+# So many threads stand for all.
+_THREADS = 4
+# The quota is looked at each time, and every other limit within so many seconds, however seldom looks come and however
+# many levels there are.
+_ROUND_S = 2.0
 _LIMIT_FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {"v1": ("cpu.cfs_quota_us", "cpu.cfs_period_us"), "v2": ("cpu.max",)},
     "memory": {"v1": ("memory.limit_in_bytes",), "v2": ("memory.max", "memory.high")},
@@ -37,9 +41,9 @@ class CpuReading(NamedTuple):
     """
     Counters in seconds, and of quota periods; None is unknown, or there is no quota.
 
-    *queued*: for which threads of ours were ready and had no CPU, summed over threads (by PSI: in which any was, which
-    is less); not looked at while the quota runs out.
-    *changes*: how often a limit was seen to have changed.
+    *queued*: for which threads of ours were ready and had no CPU, summed over threads; not looked at while the quota
+    runs out. *some*: by PSI, so in which any was, which is less.
+    *changes*: how often a limit was seen to have changed. *quota*: the tightest one, in CPUs.
     """
 
     cpu_seconds: float
@@ -48,6 +52,8 @@ class CpuReading(NamedTuple):
     throttled_seconds: float | None
     queued: float | None
     changes: int
+    quota: float | None
+    some: bool = False
 
 
 class CpuGauge:
@@ -57,15 +63,20 @@ class CpuGauge:
         self._lock = threading.Lock()  # guards everything; files are read under it, and nothing else is done
         self._files = KeptFiles()
         self._due = 0.0
-        self._quota_at: str | None = None  # the directory of the level whose quota is the tightest
+        self._cpu: Chain | None = None
+        self._quota: float | None = None  # the tightest one, and the directory of its level
+        self._quota_at: str | None = None
         self._unified: Chain | None = None
         self._stalled: float | None = None  # the cgroup's stall time when it was read last
+        self._some = False
         self._waits: dict[int, float] = {}  # of some threads, likewise
         self._waited: float | None = None
         self._watched: set[int] = set()  # threads whose files are open
-        self._limits: list[str] = []
+        self._quota_file: str | None = None  # where the tightest quota is, or one would be
+        self._others: list[str] = []
         self._texts: dict[str, str | None] = {}
         self._turn = 0
+        self._looked = 0.0
         self._changes = 0
         self._throttled = 0
 
@@ -77,21 +88,27 @@ class CpuGauge:
         with self._lock:
             if now >= self._due:
                 self._refresh()
-                self._due = now + _REFRESH_S
-            self._look_at_limits()
+                self._due, self._looked = now + _REFRESH_S, now
+            self._look_at_limits(now)
             quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
             cpu = time.process_time()
-            if quota is not None:
-                periods, throttled, seconds = quota.nr_periods, quota.nr_throttled, quota.throttled_seconds
-                # While the quota runs out its own counters tell all there is to know.
-                throttled_now, self._throttled = throttled > self._throttled, throttled
-                if throttled_now:
-                    self._stalled, self._waits = None, {}
-                else:
-                    self._count_waits(list(threads), running)
-                return CpuReading(cpu, periods, throttled, seconds, self._waited, self._changes)
-            self._count_waits(list(threads), running)
-            return CpuReading(cpu, None, None, None, self._waited, self._changes)
+            # While the quota runs out its own counters tell all there is to know.
+            throttled = 0 if quota is None else quota.nr_throttled
+            throttled_now, self._throttled = quota is not None and throttled > self._throttled, throttled
+            if throttled_now:
+                self._stalled, self._waits = None, {}
+            else:
+                self._count_waits(list(threads), running)
+            return CpuReading(
+                cpu_seconds=cpu,
+                periods=None if quota is None else quota.nr_periods,
+                throttled=None if quota is None else throttled,
+                throttled_seconds=None if quota is None else quota.throttled_seconds,
+                queued=self._waited,
+                changes=self._changes,
+                quota=self._quota,
+                some=self._some,
+            )
 
     def close(self) -> None:
         """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
@@ -102,33 +119,52 @@ class CpuGauge:
         files.notes.clear()
         chains = locate_own(files).chains
         cpu, unified = chains.get("cpu"), chains.get("unified")
-        self._quota_at = None
+        self._cpu = cpu if cpu is not None and cpu.own else None
         self._unified = None
         # The hierarchy's real root has no such file, and its pressure is that of the whole machine.
         if unified is not None and unified.own and files.text(f"{unified.places[0].directory}/cgroup.type") is not None:
             self._unified = unified._replace(places=unified.places[:1])
-        if cpu is not None and cpu.own:
-            tightest = min(levels.read_cpu_quotas(files, cpu), key=lambda found: found.value, default=None)
-            self._quota_at = None if tightest is None else tightest.file.rpartition("/")[0]
         texts = {file: files.text(file) for name in _LIMIT_FILES for file in _limit_files(name, chains.get(name))}
         self._texts = {file: text for file, text in texts.items() if text is not None}
-        self._limits = list(self._texts)
+        self._find_quota()
 
-    def _look_at_limits(self) -> None:
-        """Look at the next few of the limits, in turn; if one is another now, all is looked up anew."""
-        for _ in range(min(_LIMITS, len(self._limits))):
-            self._turn = (self._turn + 1) % len(self._limits)
-            file = self._limits[self._turn]
-            if self._files.text(file) != self._texts[file]:
-                self._changes += 1
+    def _find_quota(self) -> None:
+        """Find the tightest quota, and divide the files into that one and the others."""
+        quotas = () if self._cpu is None else levels.read_cpu_quotas(self._files, self._cpu)
+        tightest = min(quotas, key=lambda found: found.value, default=None)
+        self._quota = None if tightest is None else tightest.value
+        self._quota_at = None if tightest is None else tightest.file.rpartition("/")[0]
+        own = next(_limit_files("cpu", self._cpu), None)
+        file = own if tightest is None else tightest.file
+        self._quota_file = file if file in self._texts else None
+        self._others = [each for each in self._texts if each != self._quota_file]
+
+    def _look_at_limits(self, now: float) -> None:
+        """Look at the quota and at the next few of the other limits, in turn."""
+        since, self._looked = now - self._looked, now
+        count = min(len(self._others), max(1, math.ceil(len(self._others) * since / _ROUND_S)))
+        due = [self._others[(self._turn + each) % len(self._others)] for each in range(count)]
+        self._turn += count
+        if self._quota_file is not None:
+            due.insert(0, self._quota_file)
+        changed = False
+        for file in due:
+            text = self._files.text(file)
+            if text != self._texts[file]:
+                self._texts[file], changed = text, True
+        if changed:
+            self._changes += 1
+            if None in self._texts.values():  # the cgroup is gone: we are in another
                 self._refresh()
-                return
+            else:
+                self._find_quota()
 
     def _count_waits(self, threads: list[int], running: int) -> None:
         """Add what was waited since the last look; some threads stand for all."""
         if self._unified is not None:
             stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
-            if stalls is not None and "some" in stalls.value:
+            self._some = stalls is not None and "some" in stalls.value
+            if stalls is not None and self._some:
                 before, self._stalled = self._stalled, stalls.value["some"]
                 self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
                 return

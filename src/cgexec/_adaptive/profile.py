@@ -6,13 +6,13 @@ time over the time that went by is that function's share of computing. Taken whi
 small, as waiting for a CPU or for the interpreter lock looks like waiting for a disk; so it is kept apart.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cgexec._workload import LEAST_PER_TASK
 
-__all__ = ["FunctionProfile", "Look", "Profile", "Profiler", "of_totals"]
+__all__ = ["FunctionProfile", "Known", "Look", "Profile", "Profiler", "numbered", "of_totals"]
 
 # Functions remembered, as in `_memory.footprints`.
 _MOST = 2000
@@ -52,7 +52,8 @@ class Profile:
         releases_gil: False if more workers brought nothing though CPUs were left, as pure Python does; True if more
             than one CPU was used at once.
         samples: looks at threads that this rests on.
-        functions: each by its name. Memory is learned by the whole process, so functions of other pools may be there.
+        functions: each by its name; the second of that name is "name (2)". Memory is learned by the whole process, so
+            functions of other pools may be there.
     """
 
     io_ratio: float | None = None
@@ -80,19 +81,48 @@ class Profile:
 
 
 class Look(NamedTuple):
-    """A thread at one instant: which function it runs (its name), and its CPU time in seconds."""
+    """
+    A thread at one instant: which function it runs (its *anchor*, see `_memory.functions`, and its name), and its CPU
+    time in seconds.
+    """
 
     thread: int
-    function: str
+    anchor: object
+    name: str
     cpu: float
 
 
+class Known(NamedTuple):
+    """What is known of a function's memory: the bytes of a call, None if unknown, from so many calls."""
+
+    anchor: object
+    name: str
+    memory: int | None
+    samples: int
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return the names, the second of one name being "name (2)" and so on: functions in two modules may share one."""
+    met: dict[str, int] = {}
+    answer = []
+    for name in names:
+        count = met[name] = met.get(name, 0) + 1
+        answer.append(name if count == 1 else f"{name} ({count})")
+    return answer
+
+
+def _key(anchor: object) -> object:
+    """Return what tells functions apart: code is equal to any with the same content, and hashing it takes long."""
+    return anchor if type(anchor) is str else id(anchor)
+
+
 class _Sums:
-    """Seconds computed and seconds gone by, over so many looks."""
+    """Seconds computed and seconds gone by, over so many looks; *anchor* is kept, so that its id stays its own."""
 
-    __slots__ = ("cpu", "looks", "wall")
+    __slots__ = ("anchor", "cpu", "looks", "name", "wall")
 
-    def __init__(self) -> None:
+    def __init__(self, anchor: object = None, name: str = "") -> None:
+        self.anchor, self.name = anchor, name
         self.cpu = self.wall = 0.0
         self.looks = 0
 
@@ -112,7 +142,7 @@ class Profiler:
 
     def __init__(self) -> None:
         self._clear, self.crowded = _Sums(), _Sums()
-        self._functions: dict[str, _Sums] = {}
+        self._functions: dict[object, _Sums] = {}
         self._last: dict[int, Look] = {}
         self._when = 0.0
         self.most_cpu = 0.0  # the most CPUs that were used at once
@@ -132,39 +162,43 @@ class Profiler:
         seen = {look.thread: look for look in looks}
         for look in seen.values():
             before = self._last.get(look.thread)
-            if before is None or before.function != look.function or wall <= 0:
+            key = _key(look.anchor)
+            if before is None or _key(before.anchor) != key or wall <= 0:
                 continue
             cpu = max(0.0, look.cpu - before.cpu)
             (self.crowded if crowded else self._clear).add(cpu, wall)
             if not crowded:
                 if len(self._functions) >= _MOST:
                     self._functions = {}
-                self._functions.setdefault(look.function, _Sums()).add(cpu, wall)
+                if key not in self._functions:
+                    self._functions[key] = _Sums(look.anchor, look.name)
+                self._functions[key].add(cpu, wall)
         self._last = seen
 
-    def profile(self, footprints: Mapping[str, tuple[int | None, int]]) -> Profile:
-        """Return what is known; *footprints* gives the bytes and the samples of each function."""
-        functions = {}
+    def profile(self, footprints: Sequence[Known]) -> Profile:
+        """Return what is known; *footprints* is what is known of memory, in the order in which names are numbered."""
         sums = dict(self._functions)
-        for name in [*sums, *(name for name in footprints if name not in sums)]:
-            memory, ended = footprints.get(name, (None, 0))
-            mine = sums.get(name)
-            functions[name] = FunctionProfile(
-                None if mine is None else mine.io_ratio(), memory, ended if mine is None else mine.looks
+        found = [(each, sums.pop(_key(each.anchor), None)) for each in footprints]
+        found += [(Known(mine.anchor, mine.name, None, 0), mine) for mine in sums.values()]
+        functions = {
+            name: FunctionProfile(
+                None if mine is None else mine.io_ratio(), each.memory, each.samples if mine is None else mine.looks
             )
+            for name, (each, mine) in zip(numbered(each.name for each, _ in found), found, strict=True)
+        }
         clear = self._clear.io_ratio()
         used = self.crowded if clear is None else self._clear
         return Profile(
             io_ratio=used.io_ratio(),
             crowded=clear is None and used.io_ratio() is not None,
-            memory_per_task=max((memory for memory, _ in footprints.values() if memory is not None), default=None),
+            memory_per_task=max((each.memory for each in footprints if each.memory is not None), default=None),
             releases_gil=True if self.most_cpu > 1.2 else False if self.locked else None,
             samples=used.looks,
             functions=functions,
         )
 
 
-def of_totals(cpu: float, wall: float, ended: int, footprints: Mapping[str, tuple[int | None, int]]) -> Profile:
+def of_totals(cpu: float, wall: float, ended: int, footprints: Sequence[Known]) -> Profile:
     """Return what the totals of a pool tell that was never looked at by time, in seconds: an upper bound."""
     profiler = Profiler()
     profiler.crowded.cpu, profiler.crowded.wall, profiler.crowded.looks = cpu, wall, ended

@@ -11,6 +11,7 @@ __all__ = [
     "SOME_THROTTLED",
     "THROTTLED",
     "aim",
+    "crowded",
     "facts",
     "wanted",
     "why_not_more",
@@ -27,6 +28,9 @@ FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
 # there is nothing to be had from a larger size.
 THROTTLED, SOME_THROTTLED = 0.5, 0.1
+# Ready threads wait for a CPU: half as many as there are CPUs, or where only the time is known in which any does, so
+# much of it.
+QUEUED, MOSTLY = 0.5, 0.8
 
 
 def aim(view: View) -> float:
@@ -52,6 +56,11 @@ def wanted(view: View) -> float:
         return view.load
     queued = max(0.0, (view.queued or 0.0) - view.cpu * view.load / (1 - view.load))
     return view.load * (view.cpu + queued) / view.cpu
+
+
+def crowded(view: View, cpus: float) -> bool:
+    """Return whether more of our threads are ready than there are CPUs for, most of the time."""
+    return (view.queued or 0.0) > (MOSTLY if view.some else QUEUED * cpus)
 
 
 def why_not_more(view: View) -> str | None:

@@ -17,6 +17,7 @@ class Sample(NamedTuple):
         floor, ceiling: the sizes it may have.
         periods: quota periods so far, and *throttled* those in which the quota ran out; None without a quota.
         queued: seconds for which threads of ours were ready and had no CPU, summed over threads; None is unknown.
+        some: *queued* is the time in which any thread waited (as PSI tells it), so never more than 1 a second.
         held: memory holds tasks back. *shut*: the memory gate is closed.
     """
 
@@ -35,6 +36,7 @@ class Sample(NamedTuple):
     queued: float | None = None
     held: bool = False
     shut: bool = False
+    some: bool = False
 
 
 class View(NamedTuple):
@@ -45,6 +47,7 @@ class View(NamedTuple):
         cpu: CPUs used, and *load* that as a share of those that may be used.
         throttled: the share of quota periods in which the quota ran out; None without a quota.
         queued: threads that were ready and had no CPU, on average; None if that is unknown.
+        some: *queued* is the share of the time in which there was any.
         mean: seconds that a task took; None if none ended.
     """
 
@@ -55,6 +58,7 @@ class View(NamedTuple):
     throttled: float | None
     queued: float | None
     mean: float | None
+    some: bool = False
 
     @property
     def demand(self) -> float:
@@ -89,4 +93,5 @@ def between(old: Sample, new: Sample) -> View:
         throttled=throttled,
         queued=queued,
         mean=(new.task_seconds - old.task_seconds) / ended if ended else None,
+        some=new.some,
     )

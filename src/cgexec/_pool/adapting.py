@@ -10,11 +10,11 @@ from itertools import islice
 from time import monotonic, process_time
 from typing import Any, NamedTuple, Protocol
 
-from cgexec._adaptive.bounds import Bounds, Range, derive
+from cgexec._adaptive.bounds import Bounds, Range, derive, lowered
 from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.gauge import CpuGauge, CpuReading, thread_cpu
-from cgexec._adaptive.profile import Look, Profile, Profiler
+from cgexec._adaptive.profile import Known, Look, Profile, Profiler
 from cgexec._adaptive.projection import Projection
 from cgexec._adaptive.samples import Sample
 from cgexec._memory.functions import anchor_of, name_of
@@ -85,7 +85,8 @@ class Adapter:
         self._range = range_
         self._bounds_due = monotonic() + _BOUNDS_S
         self._before: tuple[float, CpuReading] | None = None
-        self._changes = _gauge.read(monotonic()).changes  # now, as the first reading is a long one
+        first = _gauge.read(monotonic())  # now, as it is a long one
+        self._changes, self._quota = first.changes, first.quota
 
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
@@ -123,8 +124,12 @@ class Adapter:
         now = monotonic()
         reading = reading._replace(cpu_seconds=process_time())
         self._learn(now, reading, pulse)
-        if now >= self._bounds_due or reading.changes != self._changes:
-            self._changes = reading.changes
+        due = now >= self._bounds_due or reading.changes != self._changes
+        less = lowered(self.bounds, self._quota, reading.quota)
+        self._changes, self._quota = reading.changes, reading.quota
+        if less is not None:  # that comes first, what it means for the bounds takes long
+            self.bounds = less
+        elif due:
             self._derive(pulse.staff)
         if not self._observe:
             self.controller.size = self._state.limit  # somebody may have lowered it
@@ -132,6 +137,8 @@ class Adapter:
         decision = self.controller.step(self._sample(now, pulse, reading))
         if decision is not None and decision.size != before:
             self._apply(decision.size, f"{decision.reason} ({decision.facts})")
+        if due and less is not None:
+            self._derive(pulse.staff)
         return now + self.controller.interval
 
     def _derive(self, workers: int) -> None:
@@ -166,6 +173,7 @@ class Adapter:
             queued=reading.queued,
             held=pulse.held,
             shut=pulse.shut,
+            some=reading.some,
         )
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
@@ -178,7 +186,8 @@ class Adapter:
                 fn, native = task.fn, _native_id(worker)
                 cpu = None if native is None else thread_cpu(native)
                 if fn is not None and native is not None and cpu is not None:  # it has not ended meanwhile
-                    looks.append(Look(native, name_of(anchor_of(fn, task.args)), cpu))
+                    anchor = anchor_of(fn, task.args)
+                    looks.append(Look(native, anchor, name_of(anchor), cpu))
         crowded, stopped = False, 0.0
         if self._before is not None:
             then, before = self._before
@@ -197,7 +206,7 @@ class Adapter:
         self.profiler.locked = self.profiler.locked or self.controller.plateau
         self.profiler.feed(now, looks, crowded=crowded, stopped=stopped)
 
-    def profile(self, footprints: dict[str, tuple[int | None, int]]) -> Profile:
+    def profile(self, footprints: list[Known]) -> Profile:
         """Return what was learned. Any thread."""
         return self.profiler.profile(footprints)
 

@@ -73,8 +73,8 @@ class Stats:
         memory_used: of the container, what reclaim cannot give back, in bytes, at the last look; None before the first
             task, without a limit, and with ``memory_guard=False``.
         memory_limit: what it is held against: the tightest ``memory.max`` or ``memory.high``, or CGEXEC_MEMORY.
-        footprints: by function, what a call is counted with, from how many calls, and how sure that is. Of the whole
-            process, as is all that follows.
+        footprints: by function, what a call is counted with, from how many calls, and how sure that is; the second of
+            one name is "name (2)". Of the whole process, as is all that follows.
         reliefs: how often memory was asked back (``gc.collect()``, ``malloc_trim``) before tasks were held on.
         relieved_bytes: what that gave back, all together.
         oom_kills: processes that the kernel has killed for this container's memory limit.
