@@ -40,7 +40,8 @@ LAYERS = [
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
     "_memory.": [
-        {"functions", "footprints", "siblings", "aimd", "allocator"},
+        {"functions", "siblings", "aimd", "allocator"},
+        {"footprints"},
         {"gauge"},
         {"planner", "relief", "cap"},
         {"fuse"},

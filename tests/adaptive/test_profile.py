@@ -1,6 +1,7 @@
 """What was learned about functions, from hand-made looks."""
 
-from cgexec._adaptive.profile import Known, Look, Profiler, numbered
+from cgexec._adaptive.profile import Known, Look, Profiler
+from cgexec._memory.functions import numbered
 
 
 def make(name):

@@ -8,6 +8,7 @@ import pytest
 
 import cgexec
 from cgexec._memory.footprints import Footprints
+from cgexec._memory.gauge import Reading
 from cgexec._pool.watch import watch
 from support.pools import SOON, eventually, holding
 from support.values import make_limits, make_usage
@@ -130,6 +131,7 @@ def test_functions_of_one_name_are_all_shown(monkeypatch):
     for anchor, calls in ((object(), 3), (object(), 5)):
         footprints.get(anchor, "work").ended(calls)
     monkeypatch.setattr(watch().planner, "footprints", footprints)
+    monkeypatch.setattr(watch().planner, "reading", Reading(1 << 20, 1 << 30, "memory.max", None, 1, 0))
     with cgexec.ThreadPoolExecutor(2) as pool:
         seen = pool.stats().footprints
         known = pool.profile().functions

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cgexec._memory.functions import key_of, numbered
 from cgexec._workload import LEAST_PER_TASK
 
-__all__ = ["FunctionProfile", "Known", "Look", "Profile", "Profiler", "numbered", "of_totals"]
+__all__ = ["FunctionProfile", "Known", "Look", "Profile", "Profiler", "of_totals"]
 
 # Functions remembered, as in `_memory.footprints`.
 _MOST = 2000
@@ -101,21 +102,6 @@ class Known(NamedTuple):
     samples: int
 
 
-def numbered(names: Iterable[str]) -> list[str]:
-    """Return the names, the second of one name being "name (2)" and so on: functions in two modules may share one."""
-    met: dict[str, int] = {}
-    answer = []
-    for name in names:
-        count = met[name] = met.get(name, 0) + 1
-        answer.append(name if count == 1 else f"{name} ({count})")
-    return answer
-
-
-def _key(anchor: object) -> object:
-    """Return what tells functions apart: code is equal to any with the same content, and hashing it takes long."""
-    return anchor if type(anchor) is str else id(anchor)
-
-
 class _Sums:
     """Seconds computed and seconds gone by, over so many looks; *anchor* is kept, so that its id stays its own."""
 
@@ -162,8 +148,8 @@ class Profiler:
         seen = {look.thread: look for look in looks}
         for look in seen.values():
             before = self._last.get(look.thread)
-            key = _key(look.anchor)
-            if before is None or _key(before.anchor) != key or wall <= 0:
+            key = key_of(look.anchor)
+            if before is None or key_of(before.anchor) != key or wall <= 0:
                 continue
             cpu = max(0.0, look.cpu - before.cpu)
             (self.crowded if crowded else self._clear).add(cpu, wall)
@@ -178,7 +164,7 @@ class Profiler:
     def profile(self, footprints: Sequence[Known]) -> Profile:
         """Return what is known; *footprints* is what is known of memory, in the order in which names are numbered."""
         sums = dict(self._functions)
-        found = [(each, sums.pop(_key(each.anchor), None)) for each in footprints]
+        found = [(each, sums.pop(key_of(each.anchor), None)) for each in footprints]
         found += [(Known(mine.anchor, mine.name, None, 0), mine) for mine in sums.values()]
         functions = {
             name: FunctionProfile(

@@ -9,6 +9,8 @@ estimate: it includes the moments in which the calls were at their largest toget
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from cgexec._memory.functions import key_of, numbered
+
 __all__ = ["ASSUMED", "Footprint", "Footprints", "Learned"]
 
 # With nothing known a call is taken to need so much, in bytes, until there is a sample; never more than a third of the
@@ -96,7 +98,7 @@ class Footprints:
 
     def find(self, anchor: object) -> Footprint | None:
         """Return what is known of the function; by identity, as code objects hash by all their content."""
-        return self._known.get(anchor if type(anchor) is str else id(anchor))
+        return self._known.get(key_of(anchor))
 
     def get(self, anchor: object, name: str) -> Footprint:
         """Return what is known of the function, new if nothing is."""
@@ -104,7 +106,7 @@ class Footprints:
         if found is None:
             if len(self._known) >= _MOST:
                 self._known = {}
-            found = self._known[anchor if type(anchor) is str else id(anchor)] = Footprint(anchor, name)
+            found = self._known[key_of(anchor)] = Footprint(anchor, name)
         return found
 
     def __iter__(self) -> Iterator[Footprint]:
@@ -141,5 +143,7 @@ class Footprints:
         return [(each, excess * weight / whole) for each, weight in weights.items()]
 
     def learned(self) -> dict[str, Learned]:
-        """Return what is known, by name."""
-        return {each.name: each.learned() for each in self}
+        """Return what is known, by names that tell functions apart."""
+        functions = list(self)
+        names = numbered(each.name for each in functions)
+        return {name: each.learned() for name, each in zip(names, functions, strict=True)}

@@ -1,11 +1,12 @@
 """Which function a call is of, so that what one call taught holds for the next. Runs no code of anybody's."""
 
 import functools
+from collections.abc import Iterable
 from contextvars import Context
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["anchor_of", "name_of", "target_of"]
+__all__ = ["anchor_of", "key_of", "name_of", "numbered", "target_of"]
 
 # Partials of partials, wrappers of wrappers: deeper than this nobody nests, and a ring would never end.
 _DEEPEST = 16
@@ -50,3 +51,18 @@ def name_of(anchor: object) -> str:
     if isinstance(anchor, type):
         return anchor.__qualname__
     return str(anchor)
+
+
+def key_of(anchor: object) -> object:
+    """Return what tells functions apart: code is equal to any with the same content, and hashing it takes long."""
+    return anchor if type(anchor) is str else id(anchor)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return the names, the second of one name being "name (2)" and so on: functions in two modules may share one."""
+    met: dict[str, int] = {}
+    answer = []
+    for name in names:
+        count = met[name] = met.get(name, 0) + 1
+        answer.append(name if count == 1 else f"{name} ({count})")
+    return answer

@@ -12,10 +12,9 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from cgexec._adaptive.bounds import bounds
-from cgexec._adaptive.profile import Known, Profile, numbered, of_totals
+from cgexec._adaptive.profile import Known, Profile, of_totals
 from cgexec._explain import term_lines
 from cgexec._leftovers import Leftovers
-from cgexec._memory.footprints import Learned
 from cgexec._pool import awaiting, draining, endings, sizes, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
@@ -176,7 +175,7 @@ class Pool:
         if numbers.pop("would_hold"):
             would["held"] = self.state.tally.would_hold
         if self.kept.care.guard:
-            numbers.update(watch().view(), footprints=_footprints())
+            numbers.update(watch().view())
         answer = self.kept.size.recommendation
         numbers["bound_by"] = None if answer is None else answer.bound_by
         if self.adapter is not None:
@@ -364,10 +363,3 @@ def join(threads: Iterable[threading.Thread], deadline: float | None) -> None:
     """Join the threads, until *deadline* (monotonic) at most."""
     for thread in threads:
         thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
-
-
-def _footprints() -> dict[str, Learned]:
-    """Return what is known of each function's memory, by names that tell them apart."""
-    functions = list(watch().planner.footprints)
-    names = numbered(each.name for each in functions)
-    return {name: each.learned() for name, each in zip(names, functions, strict=True)}
