@@ -70,7 +70,9 @@ def test_each_worker_counts_with_what_its_container_allows_and_no_more_than_its_
 
 
 def test_the_bound_says_whether_threads_or_containers_decide():
-    bound_of = pytest.importorskip("cgexec.distributed")._bound_of
+    pytest.importorskip("distributed")
+    from cgexec.distributed import _bound_of as bound_of
+
     told = {"memory_per_task": "400Mi"}
     limit, why = bound_of(put_together({"a": 8}, {"a": report(1, GIB)}), told)
     assert why == f"1 worker of the cluster with 8 threads, whose containers allow {limit} calls"
