@@ -4,14 +4,17 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import cgexec
 from cgexec._cli import main
 from cgexec._cli.fold import fold
+from cgexec._signals import signals_interrupt
 from support.trees import build
 
 POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
@@ -312,6 +315,18 @@ def test_nor_is_one_that_was_never_there():
         assert (result.returncode, result.stderr) == (0, b"")
     finally:
         os.close(write)
+
+
+def test_in_a_thread_of_somebody_elses_program_signals_are_left_alone():
+    def look():
+        with signals_interrupt():
+            return signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with signals_interrupt():
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(look).result(60) is before
 
 
 def test_help_and_version():
