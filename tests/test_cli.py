@@ -4,14 +4,17 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import cgexec
 from cgexec._cli import main
 from cgexec._cli.fold import fold
+from cgexec._signals import signals_interrupt
 from support.trees import build
 
 POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
@@ -74,6 +77,7 @@ def test_the_report_reads_another_root(tmp_path):
             "sys/fs/cgroup/pids.max": "100\n",
             "sys/fs/cgroup/pids.current": "7\n",
             "sys/fs/cgroup/memory.swap.max": "0\n",
+            "sys/fs/cgroup/memory.events": "oom 4\noom_kill 3\n",
         },
     )
     text = printed("report", "--root", str(tmp_path))
@@ -85,6 +89,7 @@ def test_the_report_reads_another_root(tmp_path):
         "30%",
         "of 100 periods, 5.0 s",
         "swap",
+        "OOM kills             3   since this cgroup was made",
     ):
         assert part in text
 
@@ -299,6 +304,29 @@ def test_a_reader_that_leaves_early_is_no_error():
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.startswith("start ")
     assert result.stderr == ""
+
+
+def test_nor_is_one_that_was_never_there():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "cgexec"]
+        result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+        assert (result.returncode, result.stderr) == (0, b"")
+    finally:
+        os.close(write)
+
+
+def test_in_a_thread_of_somebody_elses_program_signals_are_left_alone():
+    def look():
+        with signals_interrupt():
+            return signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with signals_interrupt():
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(look).result(60) is before
 
 
 def test_help_and_version():

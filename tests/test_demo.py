@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -99,6 +100,13 @@ def test_the_result_says_what_became_of_each(simulated):
     assert f"cgexec's returned all {PLAN.tasks} results" in text
     assert "In a container that is the kill" in text
     assert "This was the simulated limit" in text
+
+
+def test_the_headline_says_whether_the_limit_is_real():
+    assert "SIMULATED" in show.headline(PLAN, arenas.RlimitArena("--simulate"))
+    text = show.headline(PLAN, SimpleNamespace(real=True, why="/sys/fs/cgroup/memory/x"))
+    assert text.endswith("limit: real, a cgroup each; above it the kernel kills\n  /sys/fs/cgroup/memory/x")
+    assert "SIMULATED" not in text
 
 
 def test_the_tasks_grow_from_what_fits_side_by_side_to_what_does_not():

@@ -238,6 +238,19 @@ def test_a_signal_that_is_ignored_stays_so():
         run_in(Lifespan(), main)
 
 
+def test_in_a_thread_of_its_own_it_leaves_signals_alone():
+    async def main():
+        return signal.getsignal(signal.SIGTERM)
+
+    async def inside():
+        return await asyncio.to_thread(run_in, Lifespan(pool), main)
+
+    pool = cgexec.ThreadPoolExecutor(1)
+    before = signal.getsignal(signal.SIGTERM)
+    assert asyncio.run(inside()) is before
+    assert pool.stats().closed is not None
+
+
 def test_the_applications_own_lifespan_is_inside():
     from contextlib import asynccontextmanager
 

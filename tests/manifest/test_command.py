@@ -34,6 +34,9 @@ def test_only_the_named_containers(check, capsys):
     [
         (["--ignore", "nothing"], "--ignore nothing: expected one of bad-quantity"),
         (["--node", "cpu=8"], "expected both cpu= and memory="),
+        (["--node", "cpu=8,memory=1Gi,disk=1Ti"], "expected cpu=...,memory=..., such as"),
+        (["--node", "cpu=8,cpu=8"], "expected cpu=...,memory=..., such as"),
+        (["--node", "cpu=0,memory=1Gi"], "--node cpu=0: expected a number of CPUs above 0"),
         (["--node", "cpu=8,memory=lots"], "--node memory: expected a quantity"),
         (["--node", "cpu=-1,memory=1Gi"], "--node cpu=-1"),
         (["--node", "cpu=8,memory=100Ki"], "--node memory='100Ki' is 100 KiB; expected at least 1 MiB\n"),

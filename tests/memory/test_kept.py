@@ -63,3 +63,23 @@ def test_without_descriptors_nothing_is_taken_for_unlimited(monkeypatch):
         again = gauge.read(100.0)
     assert (again is None, gauge.blind) == (known is None, False)  # the kept descriptors will do
     gauge.close()
+
+
+def test_a_file_longer_than_a_chunk_is_read_whole(kept, tmp_path):
+    long = tmp_path / "long"
+    long.write_text("x" * 100_000)
+    assert len(kept.text(str(long))) == len(kept.text(str(long))) == 100_000
+
+
+def test_what_can_be_opened_and_not_read_is_absent_with_a_note(kept, tmp_path):
+    assert kept.text(str(tmp_path)) is None
+    assert any(str(tmp_path) in note for note in kept.notes)
+    assert not kept._kept
+
+
+def test_of_very_many_files_not_all_are_kept(kept, tmp_path):
+    for number in range(200):
+        (tmp_path / str(number)).write_text(str(number))
+        assert kept.text(str(tmp_path / str(number))) == str(number)
+    assert 0 < len(kept._kept) < 100
+    assert kept.text(str(tmp_path / "0")) == "0"

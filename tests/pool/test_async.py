@@ -257,6 +257,50 @@ def test_an_error_ends_the_stream():
         asyncio.run(main())
 
 
+def test_a_view_runs_and_streams_with_its_own_settings():
+    async def main():
+        name = USER.set("somebody")
+        try:
+            assert await view.run(USER.get) == "somebody"
+        finally:
+            USER.reset(name)
+        assert [each async for each in view.stream(pow, [2, 3], [3, 2])] == [8, 9]
+        with pytest.raises(ValueError, match="buffersize"):
+            view.stream(int, [1], buffersize=0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pool.run(hold.task))
+            await asyncio.to_thread(hold.started, 1)
+            with pytest.raises(TimeoutError, match="queue_timeout=0.01"):
+                await pool.options(queue_timeout=0.01).run(int)
+            hold.release()
+
+    with pool_of(queue_size=5) as pool:
+        hold = Hold(pool)
+        view = pool.options(queue_timeout=3600)
+        asyncio.run(main())
+
+
+def test_a_stream_that_runs_far_ahead_lets_others_have_the_loop():
+    async def main():
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(other())
+        results = pool.stream(abs, range(1000), buffersize=1000)
+        assert await anext(results) == 0
+        beside.cancel()
+        await results.aclose()
+        return turns
+
+    with pool_of(queue_size=1000) as pool:
+        assert asyncio.run(main()) >= 5
+
+
 def test_a_loop_that_has_gone_harms_nobody():
     async def main():
         call = asyncio.create_task(pool.run(hold.task))
@@ -308,6 +352,7 @@ async def on_any_loop(pool):
     with pytest.raises(ValueError, match="invalid literal"):
         await on.run(pool, int, "x")
     assert [each async for each in on.stream(pool, abs, range(20))] == list(range(20))
+    assert [each async for each in on.stream(pool, abs, range(300), buffersize=300)] == list(range(300))
     assert sorted([each async for each in on.stream(pool, abs, range(20), ordered=False)]) == list(range(20))
     hold = Hold(pool)
     async with anyio.create_task_group() as group:
@@ -330,6 +375,22 @@ def test_anyio_brings_the_same_to_its_loops(backend):
     pytest.importorskip(backend)
     with pool_of() as pool:
         anyio.run(on_any_loop, pool, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_with_mode_off_anyio_brings_the_standard_pool(backend, monkeypatch):
+    anyio = pytest.importorskip("anyio")
+    pytest.importorskip(backend)
+    import cgexec.anyio as on
+
+    async def main():
+        assert await on.run(pool, pow, 2, 3) == 8
+        assert [each async for each in on.stream(pool, abs, range(-9, 0))] == list(range(9, 0, -1))
+        assert not await on.drain(pool, SOON)
+
+    monkeypatch.setenv("CGEXEC_MODE", "off")
+    with cgexec.ThreadPoolExecutor(2) as pool:
+        anyio.run(main, backend=backend)
 
 
 def test_under_trio_submit_timeout_holds_too():

@@ -5,6 +5,7 @@ import logging
 import math
 import re
 from contextvars import copy_context
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,3 +134,65 @@ def test_a_change_of_size_is_information(caplog):
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.INFO, "[size-changed] pool 'jobs': 2 -> 5, resize(5)")
     ]
+
+
+def said(caplog):
+    texts = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return texts
+
+
+def test_what_the_container_has_been_through_is_said_once(caplog):
+    caplog.set_level(logging.INFO)
+    reports = Reports()
+    for processes in (3, 3, 2, 4):
+        reports.start(MEMORY._replace(oom_kills=2, processes=processes))
+    killed, shared, more = said(caplog)
+    assert killed.startswith("[memory-oom-kills] the kernel has killed 2 process(es) of this container for memory")
+    assert shared.startswith("[memory-shared] 3 processes share the memory limit of 1 GiB")
+    assert more.startswith("[memory-shared] 4 processes share")
+
+
+def test_a_task_that_does_not_fit_even_alone_is_said_once_a_function(caplog):
+    planner = Planner()
+    reports = Reports()
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
+        task = hold.queue(1)[0]
+        reports.alone("jobs", task, 1e12, planner)  # nothing is known yet
+        planner.reading = MEMORY
+        reports.alone("jobs", task, 100 * MIB, planner)  # it fits
+        assert said(caplog) == []
+        for _ in range(2):
+            reports.alone("jobs", task, 200 * MIB, planner)
+    (text,) = said(caplog)
+    assert text.startswith(
+        "[memory-too-large] pool 'jobs': support.pools.Hold.task needs about 200 MiB, and only 124 MiB of 1 GiB are"
+    )
+
+
+def test_estimates_that_are_too_small_are_said_as_they_turn_out_worse(caplog):
+    reports = Reports()
+    for correction in (1.2, 1.3, 1.5, 2.0):
+        reports.held([], SimpleNamespace(reading=MEMORY, correction=correction), 0.0)
+    assert [re.search(r"tasks take (\S+) times", text)[1] for text in said(caplog)] == ["1.3", "2.0"]
+
+
+def test_memory_that_cannot_be_read_is_said_until_it_can(caplog):
+    reports = Reports()
+    reports.blind([])
+    assert said(caplog) == []
+    for _ in range(2):
+        reports.blind(["memory.max: Permission denied"])
+    (text,) = said(caplog)
+    assert text.startswith("[memory-unreadable]")
+    assert text.endswith("(memory.max: Permission denied)")
+    reports.sighted()
+    reports.blind(["memory.max: Permission denied"])
+    assert said(caplog) == [text]
+
+
+def test_looks_that_fail_are_said_ever_more_rarely(caplog):
+    reports = Reports()
+    for _ in range(9):
+        reports.trouble(OSError("no"))
+    assert [re.search(r"(\d+) times so far", text)[1] for text in said(caplog)] == ["1", "2", "4", "8"]

@@ -1,5 +1,6 @@
 """What a pool takes from its arguments and from the environment, and what it refuses."""
 
+import asyncio
 import inspect
 import json
 import os
@@ -166,6 +167,22 @@ def test_off_is_the_standard_pool():
 def test_off_keeps_an_explicit_number_and_a_forced_one():
     assert in_mode("off", "4, queue_size=1")["limit"] == 4
     assert in_mode("off", "4", CGEXEC_FORCE_MAX_WORKERS="5")["limit"] == 5
+
+
+def test_off_answers_for_a_view_and_for_the_end(monkeypatch):
+    async def main():
+        assert await view.run(pow, 2, 3) == 8
+        assert [each async for each in view.stream(abs, [-1, -2])] == [1, 2]
+
+    monkeypatch.setenv("CGEXEC_MODE", "off")
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as pool:
+        view = pool.options(queue_timeout=3600)
+        assert list(view.map(abs, [-1, -2])) == list(pool.map(abs, [-1, -2])) == [1, 2]
+        asyncio.run(main())
+        assert repr(pool) == "<cgexec.ThreadPoolExecutor 'jobs': CGEXEC_MODE=off, 2 workers, 0 waiting>"
+        assert not pool.drain(30)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            pool.submit(int)
 
 
 def test_observe_holds_nothing_and_says_what_would_have_been():

@@ -1,6 +1,7 @@
 """What follows from measured levels: pure arithmetic, on levels that are made up."""
 
 import json
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -136,3 +137,35 @@ def test_the_json_is_json():
     said = json.loads(json.dumps(as_dict("m:f", result(levels(10, 20, 29, 30, 30.2)))))
     assert (said["workers"], said["knee"], said["recommendation"]["max_workers"]) == (3, 3, 4)
     assert said["levels"][0]["workers"] == 1
+
+
+def words_of(path):
+    return " ".join(element.text or "" for element in ET.parse(path).iter() if element.tag.endswith("text"))
+
+
+@pytest.mark.parametrize(
+    ("releases_gil", "gil", "words"),
+    [(True, 0.0, "what the CPU limit allows"), (False, 1.0, "what the GIL allows")],
+    ids=["native", "pure"],
+)
+def test_the_picture_has_the_limits_that_are_near(tmp_path, releases_gil, gil, words):
+    pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "cgexec[plot]"')
+    from cgexec._profile.plot import plot
+
+    seen = result(levels(10, 20, 29, 30, memory=200, wall=0.05, cpu=0.05, gil=gil), memory_bytes=2048 * MIB)
+    assert seen.releases_gil is releases_gil
+    plot("m:f", seen, str(tmp_path / "x.svg"))
+    text = words_of(tmp_path / "x.svg")
+    assert words in text
+    assert "limit less reserve" in text
+    assert "far above" not in text
+    (tmp_path / "y.svg").mkdir()
+    with pytest.raises(ValueError, match=r"--plot .*: Is a directory"):
+        plot("m:f", seen, str(tmp_path / "y.svg"))
+
+
+def test_calls_of_no_time_and_no_memory_are_said_to_be_so():
+    text = " ".join(render("m:f", result(levels(10, 20, memory=0, wall=2e-5, cpu=1e-5))).split())
+    assert "Alone a call takes 20 us" in text
+    assert "it holds less than 1 MiB" in text
+    assert text.endswith("cgexec.ThreadPoolExecutor(2)")

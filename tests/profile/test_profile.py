@@ -1,5 +1,6 @@
 """``python -m cgexec profile`` with real functions in real processes."""
 
+import io
 import json
 import os
 import select
@@ -13,7 +14,9 @@ import psutil
 import pytest
 
 from cgexec._cli import main
+from cgexec._cli.profile import _progress as progress
 from cgexec._profile import measure
+from cgexec._profile.evaluate import Level
 from support.profiled import MIB
 
 TESTS = Path(__file__).parents[1]
@@ -180,3 +183,31 @@ def test_without_matplotlib_the_command_is_named_before_anything_is_measured(tmp
     )
     assert result.returncode == 2
     assert result.stderr == 'cgexec-py: error: profile --plot needs matplotlib: pip install "cgexec[plot]"\n'
+
+
+def test_without_json_it_is_a_report(capsys):
+    assert main(["profile", "support.profiled:waiting", "--seconds", "0.05", "--most", "1"]) == 0
+    captured = capsys.readouterr()
+    assert "use 1 worker for support.profiled:waiting" in " ".join(captured.out.split())
+    assert captured.err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("with_rich", [True, False], ids=["rich", "plain"])
+def test_a_terminal_is_told_how_far_it_is(monkeypatch, with_rich):
+    if with_rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress([1, 2]) as told:
+        told(1, [])
+        told(2, [Level(1, 10, 12.5, 0.1, 0.05, 0.0, None, 1, 1)])
+    if not with_rich:
+        assert sys.stderr.getvalue() == "1 worker\n2 workers, best so far 12.5 calls/s\n"
+    else:
+        assert "2 workers, best so far 12.5 calls/s" in sys.stderr.getvalue()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,7 @@ def terminate(server, before):
         return
     children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"
     with open(children) as file:
-        subprocess.run(["kill", "-TERM", file.read().strip()], check=True, timeout=SOON)
+        os.kill(int(file.read()), signal.SIGTERM)
 
 
 SURROUNDINGS = pytest.mark.parametrize("surroundings", [one_process, under_tini, as_process_one])

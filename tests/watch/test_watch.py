@@ -66,6 +66,7 @@ def test_a_folder_shows_all_processes(service, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["x" * 5000], "too long"),
         (["/nowhere.sock"], "/nowhere.sock: No such file or directory; is the service running"),
     ],
 )

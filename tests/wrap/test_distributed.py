@@ -69,6 +69,17 @@ def test_each_worker_counts_with_what_its_container_allows_and_no_more_than_its_
     assert answer.max_in_flight == sum(answer.workers.values())
 
 
+def test_the_bound_says_whether_threads_or_containers_decide():
+    pytest.importorskip("distributed")
+    from cgexec.distributed import _bound_of as bound_of
+
+    told = {"memory_per_task": "400Mi"}
+    limit, why = bound_of(put_together({"a": 8}, {"a": report(1, GIB)}), told)
+    assert why == f"1 worker of the cluster with 8 threads, whose containers allow {limit} calls"
+    limit, why = bound_of(put_together({"a": 2, "b": 2}, {"a": report(), "b": report(path="b")}), told)
+    assert (limit > 4, why) == (True, "2 workers of the cluster with 4 threads")
+
+
 def test_workers_that_cannot_be_asked_are_named_and_count_for_nothing():
     found = put_together(
         {"a": 1, "b": 1, "c": 1}, {"a": report(), "b": ModuleNotFoundError("No module named 'cgexec'")}

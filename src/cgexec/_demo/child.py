@@ -55,7 +55,7 @@ def main(argument: str) -> None:
             right = [future.result() == spec.size for future, spec in zip(futures, batch, strict=True)]
         except MemoryError:
             # In a container this would have been the kill, which leaves nobody to finish the rest.
-            _end_here(counter, begin)
+            _end_here(counter, begin, ended, reporter)
         seconds = time.monotonic() - begin
         stats = getattr(pool, "stats", lambda: None)()  # of ours
     ended.set()
@@ -89,11 +89,13 @@ def _report(counter: Counter, ended: threading.Event) -> None:
             os._exit(1)
 
 
-def _end_here(counter: Counter, begin: float) -> NoReturn:
+def _end_here(counter: Counter, begin: float, ended: threading.Event, reporter: threading.Thread) -> NoReturn:
     """Say that memory ran out, and end at once with all that still runs, as a kill would."""
     from cgexec._demo.rlimit import lift
 
     lift()
+    ended.set()
+    reporter.join()  # what is said last is what counts
     _say(done=counter.done, running=counter.running, seconds=time.monotonic() - begin, most=counter.most, starved=True)
     os._exit(1)
 

@@ -1,0 +1,84 @@
+"""What is asked of the system where there are no kernel files, and what is said when nothing tells."""
+
+import os
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from cgexec._kernel import host
+from cgexec._kernel.files import Files
+from cgexec._kernel.host import read_host, read_host_use
+from cgexec._profile.measure import _held_elsewhere
+from support.trees import build
+
+
+class NoMeminfo(Files):
+    """This machine, with a /proc that does not tell how much memory it has."""
+
+    def text(self, path):
+        return None if path == "/proc/meminfo" else super().text(path)
+
+
+def refuse(*args):
+    raise OSError("broken")
+
+
+def test_on_macos_and_windows_psutil_tells_what_is_in_use(monkeypatch):
+    monkeypatch.setattr(host, "sys", SimpleNamespace(platform="darwin"))
+    use = read_host_use(Files())
+    assert use.total == psutil.virtual_memory().total
+    assert use.available + use.working_set == use.total
+    assert 1 << 20 < use.process_bytes <= use.process_address_space
+
+
+def test_the_memory_of_a_machine_that_keeps_it_to_itself(monkeypatch):
+    total = psutil.virtual_memory().total
+    files = NoMeminfo()
+    seen = read_host(files)
+    assert (seen.memory_bytes, seen.memory_source, files.notes) == (total, "host memory (psutil)", [])
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    files = NoMeminfo()
+    seen = read_host(files)
+    assert seen.memory_source == "host memory (sysconf)"
+    assert seen.memory_bytes == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert "psutil cannot tell the host's memory (broken)" in files.notes
+
+    monkeypatch.setattr(os, "sysconf", refuse)
+    files = NoMeminfo()
+    seen = read_host(files)
+    assert (seen.memory_bytes, seen.memory_source) == (host._ASSUMED_MEMORY, "assumed")
+    assert "set CGEXEC_MEMORY" in files.notes[-1]
+
+
+def test_a_list_of_cpus_that_is_none_is_not_counted(tmp_path):
+    build(
+        tmp_path,
+        {
+            "proc/meminfo": "MemTotal: 1048576 kB\n",
+            "proc/self/status": "Cpus_allowed_list:\tmany\n",
+            "sys/devices/system/cpu/online": "0-5\n",
+        },
+    )
+    seen = read_host(Files(str(tmp_path)))
+    assert (seen.cpus, seen.affinity) == (6, None)
+
+
+def test_what_a_process_holds_is_asked_of_psutil_and_nothing_when_it_is_gone(monkeypatch):
+    assert _held_elsewhere(os.getpid()) > 1 << 20
+
+    def gone(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(psutil, "Process", gone)
+    assert _held_elsewhere(os.getpid()) == 0
+
+
+@pytest.mark.parametrize("missing", [AttributeError, OSError])
+def test_no_scheduling_policy_is_told_where_there_is_none(monkeypatch, missing):
+    def sched_getscheduler(pid):
+        raise missing
+
+    monkeypatch.setattr(os, "sched_getscheduler", sched_getscheduler)
+    assert read_host(Files()).realtime is None
