@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 import cgexec
-from cgexec._pool import overdue, ticker
+from cgexec._pool import endings, overdue, ticker
 from support.pools import SOON, Hold, eventually, holding
 
 
@@ -125,6 +125,19 @@ def test_what_waits_longer_than_its_time_is_dropped():
         assert pool.stats().expired == 1
         hold.release()
         assert patient.result(SOON) == 16
+
+
+def test_a_task_may_end_before_its_time_out_is_noted(monkeypatch):
+    def expect(state, task, timeout):
+        gate.set()
+        noted.append((timeout, task.result(SOON)))
+        return real(state, task, timeout)
+
+    real, noted, gate = endings.expect, [], threading.Event()
+    monkeypatch.setattr(endings, "expect", expect)
+    with cgexec.ThreadPoolExecutor(1) as pool:
+        assert pool.options(queue_timeout=3600).submit(gate.wait, SOON).result(SOON)
+    assert noted == [(3600, True)]
 
 
 def test_one_cancelled_while_it_is_dropped_counts_as_what_its_future_says(monkeypatch):

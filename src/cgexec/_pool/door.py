@@ -101,9 +101,10 @@ class Door:
 
     def expect(self, task: Task) -> None:
         """See to the task's time-outs, now that it is accepted."""
-        if task.extra is not None and task.extra.queue_timeout is not None and not self.policy.observe:
-            endings.expect(self.state, task, task.extra.queue_timeout)
-            self.crew.look_after(task.extra.queue_timeout)
+        extra = task.extra  # read once: the task may end at any moment, and lets go of it
+        if extra is not None and extra.queue_timeout is not None and not self.policy.observe:
+            endings.expect(self.state, task, extra.queue_timeout)
+            self.crew.look_after(extra.queue_timeout)
 
     def refusal_by_wait(self, task: Task) -> QueueFull | None:
         """Return the refusal of a task that would wait longer than ``max_wait``, None if it would not."""
