@@ -19,6 +19,7 @@ from fastapi_service.settings import Settings
 from fastapi_service.sqlite_store import SqliteStore
 from fastapi_service.states import Event, State
 from fastapi_service.store import JobStore, MemoryStore
+from fastapi_service.work import give_way
 
 __all__ = ["Service", "make_store"]
 
@@ -57,6 +58,7 @@ class Service:
             when_full="raise",
             cpu_per_task=settings.cpu_per_task,
             memory_per_task=settings.memory_per_task or None,
+            initializer=give_way,
         )
         # What the service needs to say that it has no memory must not wait for memory.
         self.io = cgexec.ThreadPoolExecutor(2, name="store", queue_size=math.inf, memory_guard=False)
