@@ -3,7 +3,10 @@
 import threading
 from collections import deque
 
+import pytest
+
 import cgexec
+from cgexec._pool.watch import Watch
 from cgexec.testing import Container, clock, inside
 from support.pools import SOON, eventually
 
@@ -46,3 +49,43 @@ def test_what_would_be_the_kill_is_not_started_for_a_minute(tmp_path, caplog):
         box.change(used="923Mi")  # now it would fit, into the margin at least
         eventually(lambda: (now.advance(1), future.done())[1])
     assert "[memory-forced]" in caplog.text
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises."""
+
+
+class Interrupting:
+    """The lock of a watch, left by an interruption right after it was taken, or right before it is given back."""
+
+    def __init__(self, where):
+        self.lock = threading.RLock()
+        self.where = where
+        self._is_owned = self.lock._is_owned
+
+    def acquire(self, blocking):
+        taken = self.lock.acquire(blocking)
+        self.interrupt("acquire")
+        return taken
+
+    def release(self):
+        self.interrupt("release")
+        self.lock.release()
+
+    def interrupt(self, here):
+        if self.where == here:
+            self.where = None
+            raise Interrupted
+
+
+@pytest.mark.parametrize("where", ["acquire", "release"])
+def test_an_interrupted_look_keeps_nobody_from_looking(where):
+    watch = Watch()
+    watch._lock = Interrupting(where)
+    with pytest.raises(Interrupted):
+        watch.look()
+    other = threading.Thread(target=watch.look)
+    watch._looked = 0.0
+    other.start()
+    other.join(30)
+    assert watch._looked, "another thread may look"

@@ -54,7 +54,8 @@ class Watch:
     """
     Looks at memory and gives each pool its budget.
 
-    Whoever has the lock looks; nobody waits for it. *due* is read by every worker without it: a hint.
+    Whoever has the lock looks; nobody waits for it. *due* is read by every worker without it: a hint. Re-entrant only
+    because such a lock knows whose it is: a signal's handler that raises must not leave it taken.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,8 @@ class Watch:
         self.crowd = Crowd()
         self.reports = Reports()
         self.shares = Shares(self.planner, self.reports)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._looking = False  # somebody does; a hint
         self._crews: Weakly[Hands] = Weakly()
         self._ended: dict[int, int] = {}
         self._looked = 0.0
@@ -106,20 +108,35 @@ class Watch:
 
         Never raises; nothing the kernel says, and no lack of memory or descriptors, stops a worker.
         """
-        if asking is not None and self._lock.locked():  # only passing by: another's look will do
+        if asking is not None and self._looking:  # only passing by: another's look will do
             return
         # One who finds another at it may have come too late for it to see, and has it look once more.
         self._wanted = True
+        if self._is_ours():  # a finalizer or a handler in the middle of a look of this thread
+            return
+        try:
+            self._look_while_wanted(asking)
+        except BaseException:  # interrupted: by then the lock may be taken and not given back
+            while self._is_ours():
+                self._looking = False
+                self._lock.release()
+            raise
+
+    def _is_ours(self) -> bool:
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001  # as threading.Condition asks
+
+    def _look_while_wanted(self, asking: Worker | None) -> None:
         while self._wanted and self._lock.acquire(False):
             calls: list[_Call] = []
             try:
-                self._wanted = False
+                self._wanted, self._looking = False, True
                 calls = self._look(asking)
             except Exception as error:  # noqa: BLE001  # MemoryError, above all: looked at again soon
                 self.due = monotonic() + _TICK_HELD_S
                 self.reports.trouble(error)
                 ticker.call_at(self, self.due)
             finally:
+                self._looking = False
                 self._lock.release()
             for crew, worker, chores in calls:
                 crew.call_all([] if worker is None else [worker], chores)
