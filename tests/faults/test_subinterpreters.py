@@ -1,5 +1,6 @@
 """More interpreters than one in a process: each has pools of its own, and they end with it."""
 
+import re
 import subprocess
 import sys
 
@@ -50,6 +51,16 @@ def run(main):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
 
 
+def told(stderr):
+    """Return what was said, without what is the interpreter's own."""
+    stderr = re.sub(".*libmpdec.*", "", stderr)  # 3.12's decimal, loaded a second time
+    if (3, 13) <= sys.version_info < (3, 13, 3):  # the end of a thread that it did not start: CPython's issue 130522
+        stderr = re.sub(
+            r"Exception ignored in: <function _DeleteDummyThreadOnDel.*\n(.*\n){2}TypeError: .*", "", stderr
+        )
+    return stderr
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="3.11 has one lock and one set of extension modules for all")
 @pytest.mark.parametrize(
     "main",
@@ -62,8 +73,7 @@ def run(main):
 )
 def test_pools_in_subinterpreters(main):
     done = run(main)
-    # 3.12's decimal, loaded a second time, says so itself.
-    said = [line for line in done.stderr.split("\n") if line and "libmpdec" not in line]
+    said = [line for line in told(done.stderr).split("\n") if line]
     assert (said, done.returncode) == ([], 0)
     assert done.stdout.endswith("fine\n")
     assert done.stdout.count("inside\n") == main.count("run()") + ("target=run" in main)
