@@ -50,6 +50,7 @@ INSIDE = {
     "_adaptive.": [
         {"samples", "decisions", "bounds", "gauge", "profile"},
         {"pace", "reasons"},
+        {"trials"},
         {"controller"},
         {"projection"},
         {"__init__"},

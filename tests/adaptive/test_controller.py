@@ -241,6 +241,44 @@ def test_a_change_of_work_is_followed_though_more_brought_nothing():
     assert bench.controller.size >= 4 * small
 
 
+def test_no_more_threads_start_at_once_than_free_cpu_time_pays_for():
+    bench = Bench(200, cpus=0.5, ceiling=1000)
+    assert bench.step(cpu=0.3).size == 247  # 18.5 ms are free until the next look, 0.4 ms a thread
+
+
+def test_a_quota_that_ran_out_once_is_no_reason_for_fewer():
+    bench = Bench(100, ceiling=1000)
+    sizes = [bench.step(cpu=1.8, ended=300, throttled=0.3 * (turn == 2)).size for turn in range(20)]
+    assert set(sizes) == {100}
+
+
+def test_a_quota_that_runs_out_now_and_then_is_a_reason_for_a_few_less():
+    bench = Bench(100, ceiling=1000)
+    decisions = [bench.step(cpu=1.8, ended=300, throttled=0.3) for _ in range(8)]
+    assert [decision.size for decision in decisions][:5] == [100] * 5  # for half a second since all were busy
+    assert decisions[-1].size == 94
+    assert "the quota runs out now and then" in {decision.reason for decision in decisions}
+
+
+def test_steps_too_small_to_show_are_judged_together():
+    bench = Bench(100, ceiling=1000, periods=None, throttled=None)
+    decisions = [bench.step(cpu=1.8, ended=400) for _ in range(30)]
+    changes = [each for each in decisions if each.old != each.size]
+    assert [(each.old, each.size) for each in changes[1:4]] == [(107, 115), (115, 123), (123, 107)]
+    assert changes[3].reason == "123 workers did 1.00 times what 107 did"
+
+
+@pytest.mark.parametrize(
+    ("ended", "size"), [pytest.param(1000, 100, id="such work"), pytest.param(100, 50, id="other")]
+)
+def test_how_many_the_cpus_need_is_remembered_for_such_work(ended, size):
+    bench = Bench(100, ceiling=100)
+    bench.step(cpu=1.6, ended=1000)
+    for _ in range(3):
+        bench.step(cpu=2.0, ended=ended, throttled=1.0)
+    assert bench.controller.size == size
+
+
 def test_decisions_are_kept_and_repeats_counted():
     bench = Bench()
     for _ in range(5):

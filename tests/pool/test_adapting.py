@@ -70,6 +70,51 @@ def test_waiting_tasks_get_workers_side_by_side():
         assert "tasks wait, and CPU is left" in seen.last_change.why
 
 
+@pytest.fixture
+def no_ticker(monkeypatch):
+    """Keep the ticker away, as a thousand threads that want the interpreter lock would, for seconds but not for good."""
+    monkeypatch.setattr(ticker, "call_at", lambda what, when: None)
+
+
+def test_workers_look_where_nobody_else_comes_to_it(no_ticker):
+    done = threading.Event()
+    with cgexec.ThreadPoolExecutor(**POD) as pool:
+
+        def task():
+            if not done.wait(0.001):
+                pool.submit(task)
+
+        try:
+            for _ in range(100):
+                pool.submit(task)
+            eventually(lambda: pool.stats().limit > 8)
+        finally:
+            done.set()
+
+
+def test_a_look_that_fails_ends_no_worker(no_ticker, monkeypatch, caplog):
+    failed, done = threading.Event(), threading.Event()
+    with cgexec.ThreadPoolExecutor(**POD) as pool:
+
+        def fail(sample):
+            failed.set()
+            raise MemoryError
+
+        monkeypatch.setattr(pool._pool.adapter.controller, "step", fail)
+
+        def task():
+            if not done.is_set():
+                pool.submit(task)
+
+        pool.submit(task)
+        try:
+            assert failed.wait(SOON)
+        finally:
+            done.set()
+        assert pool.submit(int).result(SOON) == 0
+    assert {record.message.partition("]")[0] for record in caplog.records} == {"[ticker-failed"}
+
+
 def test_a_range_is_kept():
     with cgexec.ThreadPoolExecutor(12, min_workers=2, adaptive=True, **POD) as pool, holding(pool) as hold:
         hold.queue(20)

@@ -15,7 +15,6 @@ What it does, and whose idea it is:
 """
 
 import math
-from typing import NamedTuple
 
 from cgexec._adaptive.decisions import Decision, Ring
 from cgexec._adaptive.pace import ENOUGH, Backoff, Pace
@@ -33,6 +32,7 @@ from cgexec._adaptive.reasons import (
     why_not_pressed,
 )
 from cgexec._adaptive.samples import Sample, View, between
+from cgexec._adaptive.trials import OTHER, Descent, Needed, Proven, cost
 
 __all__ = ["QUICK_S", "SLOW_S", "Controller"]
 
@@ -46,49 +46,30 @@ WORTH = 0.25
 CLEAR = 1.3
 # A smaller size is as good if it uses this much of the CPU time.
 AS_GOOD = 0.95
+# Nor does CPU time show less than this.
+SHOWS = 1.1
 # A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
 MOST_STEP = 4.0
 # With no task ended at the new size, it grows to so many times the size it began with, or by one step from the last
 # that was seen to work; after that by a quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
-# Of many small tasks' workers this part is enough, if with more the quota runs out.
-CALMER = 0.8
+# Of many small tasks' workers at least this part is enough, if with more the quota runs out; so long it has to, in
+# seconds, as it does once or twice when threads start.
+CALMER, CALM_S = 0.8, 0.5
 # The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
 LOCKED_FROM, LOCKED_TO = 0.85, 1.15
 AS_LOCKED = ", about one CPU: as with the interpreter lock"
 # Then so many of the workers are tried, once more brought nothing: it ends at one or two, where nothing is waited for
 # but the lock.
 FEW, HALF = 0.25, 0.5
-# If they end so many times as many tasks, it is because tasks are others now.
-OTHER = 3.0
-# What the CPUs need is believed for so long without trying.
-REMEMBERED_S = 3.0
 # CPUs that what is not a task may use.
 SLACK = 0.1
+# CPU time that a thread takes to start, in seconds: no more start at once than what is free until the next look pays
+# for, or the quota would run out by that alone.
+START_S = 0.0004
 # A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
 PATIENCE_S, EVIDENCE_S = 5.0, 30.0
-
-
-class _Proven(NamedTuple):
-    """A size and how it did."""
-
-    size: int
-    rate: float
-    demand: float
-
-
-class _Descent(NamedTuple):
-    """
-    A smaller size on trial; *base* is the first sample at which no surplus task ran any more. *rate* is that of tasks
-    at the old size, where it is for the interpreter lock, which the use of the CPUs does not show.
-    """
-
-    old: int
-    cpu: float
-    demand: float
-    base: Sample | None = None
-    rate: float | None = None
 
 
 class Controller:
@@ -110,13 +91,13 @@ class Controller:
         self._changed: float | None = None
         self._mean: float | None = None
         self._pace = Pace(0.0, None)
-        self._proven: _Proven | None = None
-        self._descent: _Descent | None = None
+        self._proven: Proven | None = None
+        self._descent: Descent | None = None
         self._start = size
         self._plateau_cpu = 0.0
         self._was_full = False
-        # How many workers the CPUs need by the last look at which some CPU was left, and its time.
-        self._needed: tuple[float, float] | None = None
+        self._steady: Sample | None = None  # since then all workers of this size have been busy
+        self._needed: Needed | None = None
         self._up, self._down, self._calm = Backoff(2.0, 30.0), Backoff(5.0, 240.0), Backoff(0.4, 60.0)
 
     def step(self, sample: Sample) -> Decision | None:
@@ -134,6 +115,7 @@ class Controller:
         self._mean = view.mean or self._mean
         pressed = self._is_pressed(sample)
         self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lone(sample))
+        self._steady = (self._steady or sample) if pressed else None
         if self._proven is not None and view.demand < 0.5 * self._proven.demand:
             self._proven = None  # that was other work
         size, reason = self._decide(sample, view, old, pressed=pressed)
@@ -145,7 +127,7 @@ class Controller:
 
     def _adopt(self, now: float, size: int) -> None:
         if size != self.size:
-            self.size, self._changed = size, now
+            self.size, self._changed, self._steady = size, now, None
             self._pace = Pace(now, self._mean)
             self.interval = QUICK_S
         elif self._descent is not None:
@@ -172,7 +154,7 @@ class Controller:
             self.plateau = False
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
-        less = self._calm_down(sample, view)
+        less = self._calm_down(sample)
         if less is None and not pressed:
             return self.size, why_not_pressed(sample)
         less = less or self._try_smaller(sample, view, full=full) or self._try_few(sample, view)
@@ -182,7 +164,7 @@ class Controller:
         if reason is not None:
             return self.size, reason
         if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
-            self._needed = self.size / view.load, sample.time
+            self._needed = Needed(self.size / view.load, sample.time, cost(view))
         return self._judge_larger(sample) or self._grow(sample, view)
 
     def _by_order(self, sample: Sample, view: View, old: Sample) -> tuple[int, str] | None:
@@ -212,7 +194,9 @@ class Controller:
         seen, proven = self._pace.seen, self._proven
         if seen is None:
             return None
-        self._proven = _Proven(self.size, seen.rate, seen.demand)
+        if proven is not None and 1 < self.size / proven.size < SHOWS:
+            return None
+        self._proven = Proven(self.size, seen.rate, seen.demand)
         if proven is None or self.size <= proven.size:
             return None
         hoped = self.size / proven.size
@@ -238,6 +222,7 @@ class Controller:
         lone, demand = self._lone(sample), max(view.demand, 1e-9)
         step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
         larger = max(size + 1, math.floor(size * step))
+        larger = min(larger, size + 1 + math.floor((aim(view) - wanted(view)) * sample.cpus * QUICK_S / START_S))
         if self._pace.seen is None:
             larger = min(larger, self._without_evidence(sample, lone / demand))
         if larger <= size:
@@ -279,14 +264,17 @@ class Controller:
 
     # -- down -------------------------------------------------------------------------------------------------------
 
-    def _calm_down(self, sample: Sample, view: View) -> tuple[int, str] | None:
+    def _calm_down(self, sample: Sample) -> tuple[int, str] | None:
         """Give up a few workers of many, where that keeps the quota from running out."""
+        if self._steady is None or sample.time - self._steady.time < CALM_S:
+            return None
+        view, self._steady = between(self._steady, sample), sample
         goal = aim(view)
         crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE
         if goal >= FULL or not crowded or self._calm.holds(sample.time, view.load, sample.cpus):
             return None
         self._calm.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
-        return math.floor(self.size * min(CALMER, goal / view.load)), "the quota runs out now and then"
+        return math.floor(self.size * max(CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
 
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
         """Have fewer do the same, where all the CPU time there is is used; None where it is not."""
@@ -302,7 +290,7 @@ class Controller:
         smaller = self._smaller(sample, view)
         if smaller >= size:
             return size, f"{why}, and fewer would do less"
-        self._descent = _Descent(size, view.cpu, view.demand)
+        self._descent = Descent(size, view.cpu, view.demand)
         return smaller, f"{why}; do fewer do as much?"
 
     def _smaller(self, sample: Sample, view: View) -> int:
@@ -312,8 +300,8 @@ class Controller:
         busy = math.ceil(view.cpu - SLACK)
         if smaller < busy and (size > busy or sample.time - self._begun < EVIDENCE_S):
             smaller = busy
-        if self._needed is not None and sample.time - self._needed[1] < REMEMBERED_S:
-            smaller = max(smaller, math.ceil(aim(view) * self._needed[0]))
+        if self._needed is not None and self._needed.holds(view, sample.time):
+            smaller = max(smaller, math.ceil(aim(view) * self._needed.size))
         return smaller
 
     def _try_few(self, sample: Sample, view: View) -> tuple[int, str] | None:
@@ -335,12 +323,12 @@ class Controller:
             return None
         if self._down.holds(sample.time, view.load, sample.cpus):
             return None
-        self._descent = _Descent(size, view.cpu, view.demand, rate=seen.rate)
+        self._descent = Descent(size, view.cpu, view.demand, rate=seen.rate)
         few = max(sample.floor, 1, math.floor(size * (FEW if locked else HALF)))
         why = "about one CPU is used, as with the interpreter lock" if locked else "ready threads wait for CPUs"
         return few, f"{why}; do few do as much?"
 
-    def _judge_few(self, trial: _Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
+    def _judge_few(self, trial: Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
         """Keep few workers that end as many tasks as many did; None while that is not known."""
         size = self.size
         if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
@@ -356,7 +344,7 @@ class Controller:
         self._up.fail(sample.time, view.load, sample.cpus)  # that is how many brought nothing
         return size, f"{what}{AS_LOCKED if self.plateau else ''}"
 
-    def _judge_smaller(self, trial: _Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
+    def _judge_smaller(self, trial: Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size
         if trial.base is None:
             if sample.running <= size:

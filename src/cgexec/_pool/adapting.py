@@ -1,10 +1,15 @@
 """
 Ties a pool to the controller of its size, by the ticker: no thread and no work of its own, and nothing that a task has
 to pay for. The counters are those that the state machine keeps anyway.
+
+Where many threads want the interpreter lock the ticker comes by it last, seconds after its time with a thousand of
+them, while each of them has it now and then. Then one of these looks.
 """
 
 import logging
+import math
 import os
+import threading
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic, process_time
@@ -36,6 +41,8 @@ _BOUNDS_S, _BOUNDS_TIMES = 30.0, 100.0
 _LOOKS = 16
 # Up to this share of the CPUs that there are for certain, nobody waits for one.
 _CLEAR = 0.7
+# So long after its time the ticker is taken to be kept from looking, in seconds: some times the switch interval.
+_LATE_S = 0.05
 
 
 class _Controlling(Protocol):
@@ -67,17 +74,18 @@ class Adapter:
     """
     Looks at a pool by time while it has work, and has it resized.
 
-    The ticker alone calls `tick`, so the controller needs no lock. What others write is replaced as a whole: the range,
-    and the *bounds* that follow from it and are worked out again at the next look. *asleep* is read by workers that
-    begin with something: a benign race, see `tick`.
+    Its lock is held by the one that looks, the ticker or a worker, and nobody waits for it. What others write is
+    replaced as a whole: the range, and the *bounds* that follow from it and are worked out again at the next look.
+    *asleep* and *late* are read by workers without it: benign races, see `tick`.
     """
 
     def __init__(
         self, state: Admission, range_: Range, start: Bounds, size: int, apply: Callable[[int, str], None], *,
         gil: bool, observe: bool,
     ) -> None:  # fmt: skip
-        self.asleep = True
+        self.asleep, self.late = True, math.inf
         self.bounds = start
+        self._lock = threading.Lock()
         self.profiler = Profiler()
         self.throttled: float | None = None  # the share of quota periods since the last look, None without a quota
         self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
@@ -91,7 +99,9 @@ class Adapter:
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
         self.asleep = False
-        ticker.call_at(self, monotonic() + _FIRST_S)
+        due = monotonic() + _FIRST_S
+        self.late = due + _LATE_S
+        ticker.call_at(self, due)
 
     def limit_to(self, most: int) -> int:
         """Have another largest size from now on; return the size to have until the next look. Any thread."""
@@ -102,6 +112,25 @@ class Adapter:
         return min(self._state.limit, ceiling)
 
     def tick(self, now: float) -> float | None:
+        """Look, unless a worker is at it; return when to come again."""
+        if not self._lock.acquire(False):
+            return now + _LATE_S
+        due = None
+        try:
+            due = self._look(now)
+        finally:
+            self.late = math.inf if due is None else due + _LATE_S
+            self._lock.release()
+        return due
+
+    def stand_in(self) -> None:
+        """Do what the ticker should have done by now. A worker, between two tasks; whatever happens it goes on."""
+        try:
+            self.tick(monotonic())
+        except Exception:
+            _LOGGER.exception("[ticker-failed] looking after %r by time failed", self)
+
+    def _look(self, now: float) -> float | None:
         """
         Look, decide and act; None, and no thread, when there is no work.
 

@@ -98,11 +98,18 @@ class Crew(Hands):
             threads = {*self._threads.values(), *(self._leaving if leaving else ())}
             return {thread for thread in threads if thread.ident is not None}  # started
 
-    def rouse(self) -> None:
-        """Have the pool looked at, as there is work. Called when a worker wakes or starts, and now and then."""
+    def rouse(self, now: float = 0.0) -> None:
+        """
+        Have the pool looked at, as there is work. Called when a worker wakes or starts, and now and then with the time,
+        between two tasks: then the worker looks itself if nobody did when it was due.
+        """
         sleeper = self.sleeper
-        if sleeper is not None and sleeper.asleep:
+        if sleeper is None:
+            return
+        if sleeper.asleep:
             sleeper.wake()
+        elif now > sleeper.late:
+            sleeper.stand_in()
 
     def tick(self, now: float) -> float | None:
         """Do what is due by time; return when to come again, None if nothing is expected."""

@@ -47,12 +47,19 @@ class Change(NamedTuple):
 
 
 class Sleeper(Protocol):
-    """Who looks at a pool by time while it has work, and sleeps while it has none."""
+    """
+    Who looks at a pool by time while it has work, and sleeps while it has none. *late*: from when on somebody else
+    should look, in monotonic seconds.
+    """
 
     asleep: bool
+    late: float
 
     def wake(self) -> None:
         """Begin to look."""
+
+    def stand_in(self) -> None:
+        """Look, as the one whose turn it is did not come to it."""
 
 
 class Ticket:

@@ -62,7 +62,7 @@ def _serve(crew: "Crew", worker: Worker) -> None:
         if now >= cpu_due:
             cpu_due = now + _CPU_EVERY
             worker.cpu_seconds = thread_time()
-            crew.rouse()
+            crew.rouse(now)
         if now >= watch.due:
             watch.look(worker)
         try:
