@@ -261,11 +261,11 @@ def test_a_quota_that_runs_out_now_and_then_is_a_reason_for_a_few_less():
 
 
 def test_steps_too_small_to_show_are_judged_together():
-    bench = Bench(100, ceiling=1000, periods=None, throttled=None)
+    bench = Bench(100, gil=True, ceiling=1000, periods=None, throttled=None)
     decisions = [bench.step(cpu=1.8, ended=400) for _ in range(30)]
     changes = [each for each in decisions if each.old != each.size]
-    assert [(each.old, each.size) for each in changes[1:4]] == [(107, 115), (115, 123), (123, 107)]
-    assert changes[3].reason == "123 workers did 1.00 times what 107 did"
+    assert [(each.old, each.size) for each in changes[:3]] == [(100, 107), (107, 115), (115, 100)]
+    assert changes[2].reason == "115 workers did 1.00 times what 100 did"
 
 
 @pytest.mark.parametrize(
