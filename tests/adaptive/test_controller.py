@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from cgexec._adaptive.controller import Controller
+from cgexec._adaptive.controller import SLOW_S, Controller
+from cgexec._adaptive.pace import Pace
 from cgexec._adaptive.samples import Sample, between
 
 BASE = Sample(
@@ -277,6 +278,26 @@ def test_how_many_the_cpus_need_is_remembered_for_such_work(ended, size):
     for _ in range(3):
         bench.step(cpu=2.0, ended=ended, throttled=1.0)
     assert bench.controller.size == size
+
+
+def test_a_rate_is_known_once_enough_have_ended_however_long_tasks_took_before():
+    pace = Pace(0.0, 5.0)
+    for turn in range(6):
+        pace.feed(BASE._replace(time=0.1 * turn, ended=20 * turn), pressed=True, clear=1.0)
+    assert pace.seen.rate == pytest.approx(200)
+
+
+def test_it_waits_ever_more_seldom_for_surplus_tasks_that_take_minutes():
+    bench = Bench()
+    while bench.controller.size == 8:
+        bench.step(cpu=2.0, throttled=1.0)
+    intervals = []
+    for _ in range(40):
+        bench.step(intervals[-1] if intervals else 0.1, cpu=2.0, throttled=1.0, running=8)
+        intervals.append(bench.controller.interval)
+    assert intervals == sorted(intervals)
+    assert intervals[0] <= 0.1
+    assert intervals[-1] == SLOW_S
 
 
 def test_decisions_are_kept_and_repeats_counted():

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import wait
 
 import pytest
 
 import cgexec
+from cgexec._memory.gauge import Reading
 from cgexec._pool import ticker
+from cgexec._pool.watch import watch
 from support.pools import SOON, eventually, holding
 from support.values import make_limits, make_usage
 
@@ -250,19 +253,46 @@ def test_the_profile_of_work_that_computes():
 def test_the_profile_of_work_that_waits_closes_the_circle():
     release = threading.Event()
 
-    def wait():
+    def hold_on():
         release.wait(SOON)
 
     with cgexec.ThreadPoolExecutor(**POD) as pool:
         for _ in range(12):
-            pool.submit(wait)
+            pool.submit(hold_on)
         eventually(lambda: pool.profile().io_ratio is not None)
         release.set()
     seen = pool.profile()
     assert not seen.crowded
     assert seen.io_ratio > 0.9
     assert cgexec.recommend(**seen.as_kwargs(), **POD).max_workers > 20
-    assert [name for name in seen.functions if name.endswith("wait")]
+    assert [name for name in seen.functions if name.endswith("hold_on")]
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["by a look at what runs", "by what has just ended"])
+def test_a_profile_is_of_the_functions_of_its_own_pool(seen, monkeypatch):
+    def work(event):
+        return event.wait(SOON)
+
+    def other(event):
+        return event.wait(SOON)
+
+    reading = Reading(1 << 20, 1 << 30, "memory.max", None, 1, 0)
+    monkeypatch.setattr(watch().planner, "reading", reading)  # so that it is forgotten afterwards
+    monkeypatch.setattr(watch().gauge, "read", lambda *_, **__: reading)
+    event = threading.Event()
+    if not seen:
+        event.set()
+    with cgexec.ThreadPoolExecutor(1, **POD) as one, cgexec.ThreadPoolExecutor(1, **POD) as two:
+        futures = [one.submit(work, event), two.submit(other, event)]
+        if seen:
+            eventually(lambda: one.stats().running == two.stats().running == 1)
+            watch().look()
+            event.set()
+        wait(futures, SOON)
+        eventually(lambda: one.stats().idle == two.stats().idle == 1)
+        watch().look()
+        names = [[name.rpartition(".")[2] for name in pool.profile().functions] for pool in (one, two)]
+    assert names == [["work"], ["other"]]
 
 
 def test_a_fixed_pool_has_the_profile_of_its_totals():

@@ -133,6 +133,8 @@ def test_functions_of_one_name_are_all_shown(monkeypatch):
     monkeypatch.setattr(watch().planner, "footprints", footprints)
     monkeypatch.setattr(watch().planner, "reading", Reading(1 << 20, 1 << 30, "memory.max", None, 1, 0))
     with cgexec.ThreadPoolExecutor(2) as pool:
+        for each in footprints:
+            pool._pool.crew.saw(each)
         seen = pool.stats().footprints
         known = pool.profile().functions
     assert {name: each.samples for name, each in seen.items()} == {"work": 3, "work (2)": 5}

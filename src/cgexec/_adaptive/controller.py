@@ -130,10 +130,11 @@ class Controller:
             self.size, self._changed, self._steady = size, now, None
             self._pace = Pace(now, self._mean)
             self.interval = QUICK_S
-        elif self._descent is not None:
-            self.interval = FIRST_S if self._descent.base is None else QUICK_S
-        elif self._pace.seen is None:  # look quickly for as long as it may soon be known
-            self.interval = min(SLOW_S, max(QUICK_S, 0.1 * (now - (self._changed or now))))
+        elif self._descent is not None and self._descent.base is not None:
+            self.interval = QUICK_S
+        elif self._descent is not None or self._pace.seen is None:  # look quickly for as long as it may soon be known
+            least = QUICK_S if self._descent is None else FIRST_S
+            self.interval = min(SLOW_S, max(least, 0.1 * (now - (self._changed or now))))
         else:
             self.interval = min(SLOW_S, max(QUICK_S, self.interval * 1.25))
 

@@ -11,7 +11,8 @@ ENOUGH = 16
 _LEAST_S = 0.1
 # Or over so many, if the CPUs tell what the tasks do before any has ended.
 _LONG_S = 1.0
-# The first tasks at a new size began at the old one; so long a wait for them at most, in seconds.
+# The first tasks at a new size began at the old one: until as many have ended as make a rate, or by how long they take,
+# so many seconds at most.
 _SETTLE_MOST_S = 5.0
 
 
@@ -38,14 +39,16 @@ class Pace:
         if self._ended is None:
             self._ended = sample.ended
         self.begun = sample.ended > self._ended
-        if not pressed or sample.time < self._from:
+        enough = max(ENOUGH, 2 * sample.running)
+        settled = sample.time >= self._from or sample.ended - self._ended >= enough
+        if not pressed or not settled:
             self._base = None
         elif self._base is None:
             self._base = sample
         else:
             view = between(self._base, sample)
-            enough = view.ended >= max(ENOUGH, 2 * sample.running) and view.seconds >= _LEAST_S
-            if enough or (view.seconds >= _LONG_S and view.demand >= clear):
+            told = view.ended >= enough and view.seconds >= _LEAST_S
+            if told or (view.seconds >= _LONG_S and view.demand >= clear):
                 self.seen, self._base = view, sample
 
 

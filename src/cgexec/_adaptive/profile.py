@@ -53,8 +53,8 @@ class Profile:
         releases_gil: False if more workers brought nothing though CPUs were left, as pure Python does; True if more
             than one CPU was used at once.
         samples: looks at threads that this rests on.
-        functions: each by its name; the second of that name is "name (2)". Memory is learned by the whole process, so
-            functions of other pools may be there.
+        functions: each by its name; the second of that name is "name (2)". What their memory comes to is learned from
+            all pools of the process.
     """
 
     io_ratio: float | None = None

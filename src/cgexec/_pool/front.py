@@ -212,8 +212,9 @@ class Pool:
 
     def profile(self) -> Profile:
         """Return what was learned about the tasks."""
-        functions = watch().planner.footprints if self.kept.care.guard else ()
-        footprints = [Known(each.anchor, each.name, *each.learned()[:2]) for each in functions]
+        functions = self.crew.functions.copy()
+        known = [(each, each.learned()) for each in watch().planner.footprints if each in functions]
+        footprints = [Known(each.anchor, each.name, learned.bytes, learned.samples) for each, learned in known]
         if self.adapter is not None:
             return self.adapter.profile(footprints)
         seen = self.stats()

@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
+from cgexec._memory.footprints import Footprint
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Reading
 from cgexec._pool import endings, life, mending, overdue, sizes, ticker
@@ -28,6 +29,8 @@ SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
 EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
 # Seconds until what could not be done is tried again: a thread that was refused, one more because nothing ended.
 RETRY = 1.0
+# Functions remembered of a pool, as in `_memory.footprints`.
+_MOST = 2000
 
 
 class Watching(Protocol):
@@ -68,7 +71,14 @@ class Hands:
         self.watch: Watching = _NOBODY  # who looks at memory for it
         self.care = Care()
         self.sleeper: Sleeper | None = None  # who sizes it by the load
+        self.functions: set[Footprint] = set()  # whose calls were seen here; changed by whoever looks at memory
         life.register(self)
+
+    def saw(self, footprint: Footprint) -> None:
+        """Remember that calls of the function run here."""
+        if len(self.functions) >= _MOST:
+            self.functions = set()
+        self.functions.add(footprint)
 
     def act(self, worker: Worker, task: Task | None = None) -> None:
         """

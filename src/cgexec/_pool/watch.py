@@ -284,13 +284,20 @@ class Watch:
             return []
         anchor = anchor_of(fn, args)
         footprint = self.planner.footprints.get(anchor, name_of(anchor))
+        pool.crew.saw(footprint)
         return [Running(id(task), footprint, since, given_for(task), pool.need.usual)]
 
     def _lately(self, pools: list[Claim]) -> list[Footprint]:
         """Return the functions of tasks that ended since the last look, and may have been too short to be seen."""
-        ended = [pool for pool in pools if pool.need.ended > self._ended.get(id(pool.crew), 0)]
-        anchors = [price.anchor for pool in ended if isinstance(price := pool.crew.state.price, Price)]
-        return [self.planner.footprints.get(anchor, name_of(anchor)) for anchor in anchors if anchor is not None]
+        lately = []
+        for pool in pools:
+            price = pool.crew.state.price
+            ended = pool.need.ended > self._ended.get(id(pool.crew), 0)
+            if ended and isinstance(price, Price) and price.anchor is not None:
+                footprint = self.planner.footprints.get(price.anchor, name_of(price.anchor))
+                pool.crew.saw(footprint)
+                lately.append(footprint)
+        return lately
 
     def _count_ended(self, pools: list[Claim]) -> int:
         before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
