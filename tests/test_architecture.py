@@ -40,7 +40,7 @@ LAYERS = [
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
     "_memory.": [
-        {"functions", "siblings", "aimd", "allocator"},
+        {"functions", "siblings", "aimd", "allocator", "thrash"},
         {"footprints"},
         {"gauge"},
         {"planner", "relief", "cap"},

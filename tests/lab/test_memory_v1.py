@@ -60,6 +60,28 @@ answer(done=[f.result(60) for f in small + large + more] == [2 * MIB] * 40 + [90
     assert seen.done
 
 
+def test_readers_beside_a_fuse_leave_room_for_what_they_read(tmp_path):
+    with cold_file(tmp_path, 768 << 20) as file:
+        seen = run_in(
+            ["v1", "--memory", "256M", "--"],
+            WORK
+            + f"""
+def read(number):
+    buffer = bytearray(b"x" * 4096) * 1600
+    with open({str(file)!r}, "rb", buffering=0) as source:
+        source.seek(number % 96 * 8 * MIB)
+        got = source.readinto(buffer)
+    time.sleep(0.3)
+    return got
+pool = ThreadPoolExecutor(32, memory_fuse=True, on_memory_error="retry")
+done = list(pool.map(read, range(192)))
+answer(done=done == [1600 * 4096] * 192)
+""",
+            timeout=120,
+        )
+    assert seen.done
+
+
 def test_page_cache_holds_nothing_back(tmp_path):
     with cold_file(tmp_path, 300 << 20) as file:
         seen = run_in(

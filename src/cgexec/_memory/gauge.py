@@ -14,7 +14,13 @@ from cgexec._kernel.files import Files, printable
 from cgexec._kernel.kept import KeptFiles
 from cgexec._kernel.locate import Chain, Place
 from cgexec._memory.siblings import count_like, descendants
+from cgexec._memory.thrash import FileReads
 from cgexec._snapshot import locate_own
+
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    _resource = None  # type: ignore[assignment]
 
 __all__ = ["Gauge", "Own", "Reading"]
 
@@ -24,6 +30,9 @@ _REFRESH_S = 1.0
 _CLOSE_S = 0.05
 _STATUS = "/proc/self/status"
 _STATM = "/proc/self/statm"
+_IO = "/proc/self/io"
+# What a major fault reads at most, as a rule: a file that is mapped is asked for by page faults.
+_FAULT = 2 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
 
@@ -141,6 +150,15 @@ class Gauge:
             sizes["VmData"],
             int(threads) if threads.isdecimal() else 1,
         )
+
+    def file_reads(self) -> FileReads | None:
+        """Return what this process has read from files, None where nobody counts."""
+        text = self.files.text(_IO) or ""
+        words = [parse.parse_status_word(text, key) or "" for key in ("rchar", "read_bytes")]
+        if _resource is None or not all(word.isdecimal() for word in words):
+            return None
+        faults = _resource.getrusage(_resource.RUSAGE_SELF).ru_majflt
+        return FileReads(int(words[0]) + faults * _FAULT, int(words[1]))
 
     def _private(self) -> int | None:
         """Return RssAnon by the file that is quickest to read (proc_pid_statm(5)): resident less shared pages."""

@@ -34,6 +34,7 @@ class Reports:
         self._corrected = 1.0
         self._troubled = 0
         self._starved = 0
+        self._thrashed = -_FORGET_S
 
     def start(self, reading: Reading) -> None:
         """Say once what the container has been through, and when others share it."""
@@ -144,6 +145,16 @@ class Reports:
             "A memory_per_task=, or fewer max_workers, saves what they did in vain.",
             self._starved, running, use, limit,
         )  # fmt: skip
+
+    def thrashed(self, more: int, now: float) -> None:
+        """Say that files do not fit beside what tasks hold; at most once a minute."""
+        if now - self._thrashed >= _FORGET_S:
+            self._thrashed = now
+            _LOGGER.warning(
+                "[page-cache-thrash] tasks leave too little memory for the files they read, so these are fetched from "
+                "the disk again and again: %s more is kept free for now. Lower max_workers or the memory of a task, "
+                "or raise the limit.", format_bytes(more),
+            )  # fmt: skip
 
     def pinned(self) -> None:
         """Say that the allocator works another way now."""

@@ -19,6 +19,7 @@ from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
 from cgexec._memory.planner import Planner, Running, margin_of
 from cgexec._memory.relief import Relief
+from cgexec._memory.thrash import Thrash
 from cgexec._pool import holding, ticker
 from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
@@ -63,6 +64,7 @@ class Watch:
         self.gauge = Gauge()
         self.planner = Planner()
         self.relief = Relief()
+        self.thrash = Thrash()
         self.crowd = Crowd()
         self.reports = Reports()
         self.shares = Shares(self.planner, self.reports)
@@ -181,6 +183,7 @@ class Watch:
             pool.crew.state.shared = reading.processes > 1
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
+        margin += self._for_files(reading, begin, fused=fused)
         armed = self._arm(pools, reading, margin)
         outlook = self.planner.look(
             reading,
@@ -259,6 +262,14 @@ class Watch:
         else:
             fuse().restore()
         return armed
+
+    def _for_files(self, reading: Reading, now: float, *, fused: bool) -> int:
+        """Return the bytes that are kept free for the pages of files."""
+        thrash, limit = self.thrash, reading.limit
+        due = thrash.is_due(now, reading.used / limit, fused=fused)
+        if due and thrash.see(now, self.gauge.file_reads(), limit, fused=fused):
+            self.reports.thrashed(round(thrash.share * limit), now)
+        return round(thrash.share * limit)
 
     def _pin(self) -> None:
         if self.relief.pin():
