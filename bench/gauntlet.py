@@ -30,6 +30,7 @@ from gauntlet_child import Job
 
 STOCK = [f"stock-{n}" for n in (1, 2, 4, 8, 16, 32)]
 OURS = ["ours", "ours-default", "ours-estimate", "fuse"]
+HUGE = "-huge"  # with GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -44,7 +45,7 @@ def parse_pools(text: str) -> list[str]:
     pools: list[str] = []
     for name in text.split(","):
         number = name.removeprefix("stock-")
-        if name not in {"stock", "all", *OURS} and not (name != number and number.isdigit()):
+        if name.removesuffix(HUGE) not in {"stock", "all", *OURS} and not (name != number and number.isdigit()):
             raise argparse.ArgumentTypeError(f"no such pool: {name}")
         pools += {"stock": STOCK, "all": [*STOCK, *OURS]}.get(name, [name])
     return list(dict.fromkeys(pools))
@@ -64,7 +65,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memory", type=lambda text: [parse_size(one) for one in text.split(",")], default="256M")
     parser.add_argument("--workloads", type=parse_workloads, default="all")
-    parser.add_argument("--pools", type=parse_pools, default="stock,ours,ours-default", help="also stock-N")
+    parser.add_argument(
+        "--pools",
+        type=parse_pools,
+        default="stock,ours,ours-default",
+        help="also stock-N, and ours-huge, fuse-huge: with huge pages",
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the tasks, or their length")
     parser.add_argument("--cpus", type=float, help="a CPU quota")
@@ -122,7 +128,7 @@ class Harness:
         if folder:
             gauntlet_workloads.prepare_files(folder, memory)
         with fresh_cgroup() as cgroup:
-            record = asdict(job) | started(self.command(job, cgroup), environment(told=work.told), timeout + 20)
+            record = asdict(job) | started(self.command(job, cgroup), environment(pool, told=work.told), timeout + 20)
         del record["folder"], record["part"]
         self.records.append(record)
         about = f"{record['seconds']:.2f} s" if record["outcome"] == "ok" else complaint(record)
@@ -169,10 +175,14 @@ def folder_of_files(name: str, memory: int) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def environment(*, told: bool) -> dict[str, str]:
-    """Return the environment without our own variables, but for the number of processes where that is told."""
+def environment(pool: str, *, told: bool) -> dict[str, str]:
+    """
+    Return the environment without our own variables, but for the number of processes where that is told; and with huge
+    pages for what glibc allocates where the contender's name says so.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CGEXEC_")}
-    return clean | ({"CGEXEC_PROCESSES": "4"} if told else {})
+    huge = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if pool.endswith(HUGE) else {}
+    return clean | huge | ({"CGEXEC_PROCESSES": "4"} if told else {})
 
 
 def started(command: list[str], environ: dict[str, str], timeout: float) -> dict[str, Any]:

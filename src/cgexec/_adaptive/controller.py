@@ -44,10 +44,10 @@ WORTH = 0.25
 # Smaller steps than this do not show in the tasks that end, which come too unevenly. CPU time does, with the waiting
 # for it: where there is enough of that to measure, neighbours that come and go do not disturb it either.
 CLEAR = 1.3
+# But not less than this: smaller steps are judged together.
+SHOWS = 1.1
 # A smaller size is as good if it uses this much of the CPU time.
 AS_GOOD = 0.95
-# Nor does CPU time show less than this.
-SHOWS = 1.1
 # A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
 MOST_STEP = 4.0
 # With no task ended at the new size, it grows to so many times the size it began with, or by one step from the last
