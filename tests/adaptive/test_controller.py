@@ -247,18 +247,28 @@ def test_no_more_threads_start_at_once_than_free_cpu_time_pays_for():
     assert bench.step(cpu=0.3).size == 247  # 18.5 ms are free until the next look, 0.4 ms a thread
 
 
+def periods(bench, throttled):
+    """Step through so many quota periods, and return the decisions; *throttled* is in which the quota ran out."""
+    decisions = []
+    for ran_out in throttled:
+        more = {"periods": bench.last.periods + 1, "throttled": 0.1 * ran_out}  # a tenth of the bench's ten
+        decisions.append(bench.step(cpu=1.8, ended=300, **more))
+    return decisions
+
+
 def test_a_quota_that_ran_out_once_is_no_reason_for_fewer():
-    bench = Bench(100, ceiling=1000)
-    sizes = [bench.step(cpu=1.8, ended=300, throttled=0.3 * (turn == 2)).size for turn in range(20)]
-    assert set(sizes) == {100}
+    assert {each.size for each in periods(Bench(100, ceiling=1000), [turn == 5 for turn in range(30)])} == {100}
 
 
 def test_a_quota_that_runs_out_now_and_then_is_a_reason_for_a_few_less():
-    bench = Bench(100, ceiling=1000)
-    decisions = [bench.step(cpu=1.8, ended=300, throttled=0.3) for _ in range(8)]
-    assert [decision.size for decision in decisions][:5] == [100] * 5  # for half a second since all were busy
+    decisions = periods(Bench(100, ceiling=1000), [turn % 4 == 0 for turn in range(14)])
+    assert [each.size for each in decisions[:9]] == [100] * 9  # for a second since all were busy
     assert decisions[-1].size == 94
-    assert "the quota runs out now and then" in {decision.reason for decision in decisions}
+    assert "the quota runs out now and then" in {each.reason for each in decisions}
+
+
+def test_of_few_none_is_given_up_for_it():
+    assert {each.size for each in periods(Bench(2, ceiling=2), [turn % 4 == 0 for turn in range(30)])} == {2}
 
 
 def test_steps_too_small_to_show_are_judged_together():

@@ -118,6 +118,30 @@ def test_a_look_that_fails_ends_no_worker(no_ticker, monkeypatch, caplog):
     assert {record.message.partition("]")[0] for record in caplog.records} == {"[ticker-failed"}
 
 
+def test_the_ticker_that_comes_after_a_worker_does_not_look_again(no_ticker, monkeypatch):
+    with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool) as hold:
+        hold.queue(1)
+        hold.started(1)
+        adapter, looks = pool._pool.adapter, []
+        look = adapter._look
+        monkeypatch.setattr(adapter, "_look", lambda now: looks.append(now) or look(now))
+        due = adapter.tick(1e9)
+        assert adapter.tick(due - 0.01) == due
+        assert len(looks) == 1
+
+
+def test_a_worker_that_looks_has_the_ticker_come_again(monkeypatch):
+    asked = []
+    monkeypatch.setattr(ticker, "call_at", lambda what, when: asked.append((what, when)))
+    with cgexec.ThreadPoolExecutor(memory_guard=False, **POD) as pool, holding(pool) as hold:
+        hold.queue(1)
+        hold.started(1)
+        adapter = pool._pool.adapter
+        asked.clear()
+        adapter.stand_in()
+        assert asked == [(adapter, adapter.late - 0.05)] or asked == [(adapter, pytest.approx(adapter.late - 0.05))]
+
+
 def test_a_range_is_kept():
     with cgexec.ThreadPoolExecutor(12, min_workers=2, adaptive=True, **POD) as pool, holding(pool) as hold:
         hold.queue(20)

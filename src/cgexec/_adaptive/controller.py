@@ -56,7 +56,7 @@ BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
 # Of many small tasks' workers at least this part is enough, if with more the quota runs out; so long it has to, in
 # seconds, as it does once or twice when threads start.
-CALMER, CALM_S = 0.8, 0.5
+CALMER, CALM_S = 0.8, 1.0
 # The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
 LOCKED_FROM, LOCKED_TO = 0.85, 1.15
 AS_LOCKED = ", about one CPU: as with the interpreter lock"
@@ -275,7 +275,7 @@ class Controller:
         if goal >= FULL or not crowded or self._calm.holds(sample.time, view.load, sample.cpus):
             return None
         self._calm.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
-        return math.floor(self.size * max(CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
+        return math.ceil(self.size * max(CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
 
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
         """Have fewer do the same, where all the CPU time there is is used; None where it is not."""

@@ -110,6 +110,11 @@ class CpuGauge:
                 some=self._some,
             )
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is reading: a hint."""
+        return self._lock.locked()
+
     def close(self) -> None:
         """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
         self._files.close()

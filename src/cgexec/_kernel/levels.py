@@ -157,6 +157,8 @@ _STAT = {
         "slab_reclaimable": "slab_reclaimable",
     },
 }
+# The newer name first; before Linux 5.9 the only pages that come again are those of files, there is no other name.
+_REFAULTS = {"v1": ("total_workingset_refault_file",), "v2": ("workingset_refault_file", "workingset_refault")}
 _STAT_KEYS = {version: frozenset(table.values()) for version, table in _STAT.items()}
 _EVENT_KEYS = frozenset({"low", "high", "max", "oom", "oom_kill", "oom_group_kill"})
 _CPU_KEYS = frozenset({"nr_periods", "nr_throttled", "throttled_usec", "throttled_time"})
@@ -313,6 +315,13 @@ def read_memory_use(files: Files, version: str, place: Place) -> MemoryUse | Non
     if not stat:
         files.note(f"{place.directory}/memory.stat: says nothing, so page cache counts as used")
     return MemoryUse(place, file, current, stat, _hidden_limit(place, stat))
+
+
+def read_refaults(files: Files, version: str, place: Place) -> int | None:
+    """Return how many pages of files a cgroup has fetched again that it had before; None where nobody counts."""
+    keys = _REFAULTS[version]
+    counts = files.value(f"{place.directory}/memory.stat", _keyed(frozenset(keys))) or _NOTHING
+    return next((counts[key] for key in keys if key in counts), None)
 
 
 def read_memory_events(files: Files, version: str, place: Place) -> tuple[Mapping[str, int], str]:

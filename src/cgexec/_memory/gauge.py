@@ -31,7 +31,7 @@ _CLOSE_S = 0.05
 _STATUS = "/proc/self/status"
 _STATM = "/proc/self/statm"
 _IO = "/proc/self/io"
-# What a major fault reads at most, as a rule: a file that is mapped is asked for by page faults.
+# What a major fault may read: a file that is mapped is asked for by these, and read ahead without.
 _FAULT = 2 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
@@ -152,13 +152,16 @@ class Gauge:
         )
 
     def file_reads(self) -> FileReads | None:
-        """Return what this process has read from files, None where nobody counts."""
+        """Return what this process and those of its children that have ended read from files, None where unknown."""
+        chain = self._chain
+        again = None if chain is None else levels.read_refaults(self.files, chain.version, chain.places[0])
         text = self.files.text(_IO) or ""
         words = [parse.parse_status_word(text, key) or "" for key in ("rchar", "read_bytes")]
-        if _resource is None or not all(word.isdecimal() for word in words):
+        if _resource is None or again is None or not all(word.isdecimal() for word in words):
             return None
-        faults = _resource.getrusage(_resource.RUSAGE_SELF).ru_majflt
-        return FileReads(int(words[0]) + faults * _FAULT, int(words[1]))
+        whose = (_resource.RUSAGE_SELF, _resource.RUSAGE_CHILDREN)
+        faults = sum(_resource.getrusage(who).ru_majflt for who in whose)
+        return FileReads(int(words[0]) + faults * _FAULT, int(words[1]), again * _PAGE)
 
     def _private(self) -> int | None:
         """Return RssAnon by the file that is quickest to read (proc_pid_statm(5)): resident less shared pages."""

@@ -155,6 +155,11 @@ class Planner:
         return 0 if self.reading is None else self.reading.limit - self.margin
 
     @property
+    def floor(self) -> float:
+        """What is used when nothing runs, in bytes; infinite before the first look."""
+        return self._floor
+
+    @property
     def assumed(self) -> float:
         """What a task is taken to need with nothing known."""
         return max(1.0, min(ASSUMED, (self.plan - min(self._floor, self.plan)) / 3))

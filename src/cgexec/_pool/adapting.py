@@ -76,7 +76,7 @@ class Adapter:
 
     Its lock is held by the one that looks, the ticker or a worker, and nobody waits for it. What others write is
     replaced as a whole: the range, and the *bounds* that follow from it and are worked out again at the next look.
-    *asleep* and *late* are read by workers without it: benign races, see `tick`.
+    *asleep* and *late* are read by workers without it: benign races, see `_look`.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Adapter:
         self.asleep, self.late = True, math.inf
         self.bounds = start
         self._lock = threading.Lock()
+        self._due = 0.0  # nobody looks before
         self.profiler = Profiler()
         self.throttled: float | None = None  # the share of quota periods since the last look, None without a quota
         self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
@@ -112,22 +113,31 @@ class Adapter:
         return min(self._state.limit, ceiling)
 
     def tick(self, now: float) -> float | None:
-        """Look, unless a worker is at it; return when to come again."""
+        """Look if it is time to, and nobody else is at it; return when to come again."""
         if not self._lock.acquire(False):
             return now + _LATE_S
-        due = None
         try:
+            if now < self._due:  # another has looked meanwhile
+                return self._due
+            self.late = math.inf
             due = self._look(now)
+            self._due = due or 0.0
+            if due is not None:
+                self.late = due + _LATE_S
         finally:
-            self.late = math.inf if due is None else due + _LATE_S
             self._lock.release()
         return due
 
     def stand_in(self) -> None:
         """Do what the ticker should have done by now. A worker, between two tasks; whatever happens it goes on."""
+        if _gauge.busy:  # with another pool's look; this worker would wait for it
+            return
         try:
-            self.tick(monotonic())
+            due = self.tick(monotonic())
+            if due is not None:
+                ticker.call_at(self, due)
         except Exception:
+            self.late = monotonic() + 1
             _LOGGER.exception("[ticker-failed] looking after %r by time failed", self)
 
     def _look(self, now: float) -> float | None:
@@ -149,7 +159,7 @@ class Adapter:
         reading = _gauge.read(now, threads, pulse.running)
         # It may have taken long to come by the interpreter lock again. What is compared has to be of one instant.
         pulse = self._state.enter(lambda: _pulse(self._state))
-        assert isinstance(pulse, _Pulse), "the ticker interrupts nobody"
+        assert isinstance(pulse, _Pulse), "who looks interrupts nobody"
         now = monotonic()
         reading = reading._replace(cpu_seconds=process_time())
         self._learn(now, reading, pulse)

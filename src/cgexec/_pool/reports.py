@@ -146,9 +146,14 @@ class Reports:
             self._starved, running, use, limit,
         )  # fmt: skip
 
-    def thrashed(self, more: int, now: float) -> None:
-        """Say that files do not fit beside what tasks hold; at most once a minute."""
-        if now - self._thrashed >= _FORGET_S:
+    def room_for_files(self, more: int, now: float, *, thrashes: bool) -> None:
+        """Say that more is kept free for files, as they do not fit or might not; the former at most once a minute."""
+        if not thrashes:
+            _LOGGER.info(
+                "[page-cache-room] tasks read files beside a fuse: %s is kept free for these for now",
+                format_bytes(more),
+            )
+        elif now - self._thrashed >= _FORGET_S:
             self._thrashed = now
             _LOGGER.warning(
                 "[page-cache-thrash] tasks leave too little memory for the files they read, so these are fetched from "

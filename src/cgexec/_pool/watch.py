@@ -45,6 +45,7 @@ _NEAR = 0.25  # of the plan left
 _SURPLUS = 0.04
 # From this share of the plan on memory counts as short where something is held.
 _SHORT = 0.3
+_TAKEN = 0.5  # of the limit: with less files have room
 _UNLIMITED_S = 1.0  # where no limit is set, until one is looked for again
 
 
@@ -183,7 +184,7 @@ class Watch:
             pool.crew.state.shared = reading.processes > 1
         self.reports.start(reading)
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
-        margin += self._for_files(reading, begin, fused=fused)
+        margin += self._for_files(reading, pools, margin, begin)
         armed = self._arm(pools, reading, margin)
         outlook = self.planner.look(
             reading,
@@ -263,13 +264,17 @@ class Watch:
             fuse().restore()
         return armed
 
-    def _for_files(self, reading: Reading, now: float, *, fused: bool) -> int:
-        """Return the bytes that are kept free for the pages of files."""
+    def _for_files(self, reading: Reading, pools: list[Claim], margin: int, now: float) -> int:
+        """Return the bytes that are kept free for the pages of files; at most half of what tasks could have."""
         thrash, limit = self.thrash, reading.limit
-        due = thrash.is_due(now, reading.used / limit, fused=fused)
-        if due and thrash.see(now, self.gauge.file_reads(), limit, fused=fused):
-            self.reports.thrashed(round(thrash.share * limit), now)
-        return round(thrash.share * limit)
+        fused = [pool for pool in pools if pool.care.fuse and pool.need.works]
+        beforehand = bool(fused) and all(pool.care.retry for pool in fused)
+        if thrash.is_due(now) and (beforehand or reading.used >= _TAKEN * limit):
+            why = thrash.see(now, self.gauge.file_reads(), limit, beforehand=beforehand)
+            if why is not None and not all(pool.care.observe for pool in pools):
+                self.reports.room_for_files(round(thrash.share(now) * limit), now, thrashes=why == "thrash")
+        left = limit - margin - min(self.planner.floor, reading.used)
+        return max(0, min(round(thrash.share(now) * limit), int(left / 2)))
 
     def _pin(self) -> None:
         if self.relief.pin():
