@@ -11,8 +11,8 @@ from cgexec._memory.fuse import fuse
 
 __all__ = ["begin"]
 
-# A thread that has not begun after so many seconds at the fuse never will.
-PATIENCE_S = 10.0
+# A thread that has not begun after so many seconds at the fuse hardly ever will; if it does, it ends at once.
+PATIENCE_S = 3.0
 
 
 class _NeverBegan(RuntimeError):
