@@ -145,8 +145,12 @@ def crashes_by_itself():
 
 
 def skip_if_crashed(done, crashes_by_itself):
-    if done.returncode in CRASHES and crashes_by_itself:
-        pytest.skip("this interpreter crashes when memory is refused to itself, without the pool, too")
+    """
+    Skip where it tells nothing: CPython 3.13.0 frees what is in use when memory is refused to itself, without the pool,
+    too. Mostly that is a crash, and now and then an object of another kind (a Semaphore for an executor) or a hang.
+    """
+    if done.returncode and crashes_by_itself:
+        pytest.skip(f"this interpreter crashes by itself when memory is refused; here status {done.returncode}")
 
 
 @pytest.mark.slow
