@@ -45,7 +45,8 @@ def parse_pools(text: str) -> list[str]:
     pools: list[str] = []
     for name in text.split(","):
         number = name.removeprefix("stock-")
-        if name.removesuffix(HUGE) not in {"stock", "all", *OURS} and not (name != number and number.isdigit()):
+        ours = {*OURS, *(one + HUGE for one in OURS)}
+        if name not in {"stock", "all", *ours} and not (name != number and number.isdigit()):
             raise argparse.ArgumentTypeError(f"no such pool: {name}")
         pools += {"stock": STOCK, "all": [*STOCK, *OURS]}.get(name, [name])
     return list(dict.fromkeys(pools))

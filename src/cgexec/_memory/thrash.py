@@ -63,7 +63,7 @@ class Thrash:
         if self._base is None or now - self._base[0] > _WINDOW_S:
             self._base = now, reads
             return None
-        asked, fetched, again = (new - old for new, old in zip(reads, self._base[1], strict=True))
+        asked, fetched, again = (after - before for after, before in zip(reads, self._base[1], strict=True))
         wasted = min(limit, _WASTED)
         if fetched - asked >= wasted and again >= wasted / 2:
             self._base = now, reads
@@ -71,6 +71,6 @@ class Thrash:
             return "thrash"
         if not beforehand or fetched < max(_FETCHES_LEAST, _FETCHES * limit) or self.share(now) >= _BEFOREHAND:
             return None
-        new = self.share(now) < _BEFOREHAND / 2
+        first = self.share(now) < _BEFOREHAND / 2  # of late; else it is only kept up
         self._share, self._shared = _BEFOREHAND, now
-        return "fetch" if new else None
+        return "fetch" if first else None
