@@ -18,6 +18,8 @@ import pytest
 from cgexec._cli import main
 from cgexec._demo import arena as arenas
 from cgexec._demo import plot, show
+from cgexec._demo.child import Job
+from cgexec._demo.contest import _how as how_it_ended
 from cgexec._demo.contest import contest
 from cgexec._demo.work import Plan, specs
 from cgexec._kernel.host import is_linux
@@ -54,8 +56,8 @@ def test_under_the_simulated_limit_the_stock_pool_runs_out_of_memory_and_ours_do
     status, out, err = run(*SHORT, "--json")
     seen = json.loads(out)
     stock, ours = seen["pools"]["stock"], seen["pools"]["cgexec"]
-    assert stock["how"] == "memory error", stock
-    assert ours["how"] == "completed", ours
+    assert stock["how"] == "memory error", json.dumps(stock)
+    assert ours["how"] == "completed", json.dumps(ours)
     assert stock["done"] < seen["tasks"] == ours["done"]
     assert ours["peak"] < seen["memory_bytes"]
     assert (status, seen["survived"], seen["limit"]["real"]) == (0, True, False)
@@ -160,6 +162,37 @@ def test_a_run_of_ours_that_fails_is_said_and_is_no_survival():
     assert "did NOT come through (failed)" in text
     assert "cgexec said:" in text
     assert "FileNotFoundError" in text
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "RuntimeError", "SystemError"])
+def test_memory_refused_to_the_pool_itself_is_a_memory_error_too(error):
+    refuse = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom cgexec._demo import child\n"
+        f"def submit(*args): raise {error}('no thread')\n"
+        "ThreadPoolExecutor.submit = submit\nchild.main(sys.argv[1])"
+    )
+    job = json.dumps(Job("stock", PLAN.memory, PLAN.seconds, None)._asdict())
+    ran = subprocess.run([sys.executable, "-c", refuse, job], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert json.loads(ran.stdout.splitlines()[-1])["starved"] is True
+
+
+class Seat(NoSeat):
+    def __init__(self, join):
+        self.join = join
+
+
+@pytest.mark.parametrize(
+    ("status", "join", "how"),
+    [
+        (-signal.SIGSEGV, None, "memory error"),
+        (-signal.SIGSEGV, "cgroup.procs", "failed"),
+        (-signal.SIGKILL, None, "failed"),
+        (1, None, "failed"),
+    ],
+)
+def test_an_interpreter_that_crashes_where_memory_is_refused_ran_out_of_memory(status, join, how):
+    assert how_it_ended(status, {"done": 1, "running": 1}, Seat(join)) == how
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -17,6 +18,8 @@ from cgexec._demo.work import WORKERS, Counter, Plan, specs
 __all__ = ["Job", "main"]
 
 _EVERY_S = 0.1
+# What becomes of memory that is refused: to a thread's stack the second, to careless C code the third.
+_REFUSED = (MemoryError, RuntimeError, SystemError)
 
 
 class Job(NamedTuple):
@@ -35,13 +38,14 @@ class Job(NamedTuple):
 def main(argument: str) -> None:
     """Run the job."""
     job = Job(**json.loads(argument))
+    lift: Callable[[], object] = _nothing
     if job.join is not None and not job.inside:
         _enter(job, job.join)
     plan = Plan(job.memory, job.seconds)
     if job.join is None:
         from cgexec._demo.rlimit import limit_data, tell_pool
 
-        limit_data(job.memory, threads=WORKERS + 2)
+        lift = limit_data(job.memory, threads=WORKERS + 2)
         tell_pool(job.memory)
     counter = Counter()
     batch = specs(plan)
@@ -50,10 +54,13 @@ def main(argument: str) -> None:
     reporter.start()
     begin = time.monotonic()
     with _pool(job) as pool:
-        futures = [pool.submit(counter.run, spec) for spec in batch]
         try:
+            futures = [pool.submit(counter.run, spec) for spec in batch]
             right = [future.result() == spec.size for future, spec in zip(futures, batch, strict=True)]
-        except MemoryError:
+        except _REFUSED as error:
+            lift()
+            if job.join is not None and not isinstance(error, MemoryError):
+                raise
             # In a container this would have been the kill, which leaves nobody to finish the rest.
             _end_here(counter, begin, ended, reporter)
         seconds = time.monotonic() - begin
@@ -91,13 +98,14 @@ def _report(counter: Counter, ended: threading.Event) -> None:
 
 def _end_here(counter: Counter, begin: float, ended: threading.Event, reporter: threading.Thread) -> NoReturn:
     """Say that memory ran out, and end at once with all that still runs, as a kill would."""
-    from cgexec._demo.rlimit import lift
-
-    lift()
     ended.set()
     reporter.join()  # what is said last is what counts
     _say(done=counter.done, running=counter.running, seconds=time.monotonic() - begin, most=counter.most, starved=True)
     os._exit(1)
+
+
+def _nothing() -> None:
+    """There is no limit of ours to take away."""
 
 
 def _say(**facts: object) -> None:

@@ -20,6 +20,7 @@ __all__ = ["NAMES", "Outcome", "Run", "contest"]
 NAMES = ("stock", "cgexec")
 _SAMPLE_S = 0.05
 _CHUNK = 1 << 16
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 # What would have the pools see another limit, or another number of processes, than the demo's.
 _NOT_PASSED = ("CGEXEC_", "WEB_CONCURRENCY")
 
@@ -38,7 +39,8 @@ class Outcome(NamedTuple):
     How a run ended.
 
     *how*: ``"completed"``, every result right; ``"killed"`` by the kernel for want of memory; ``"memory error"``, an
-    allocation failed at the simulated limit; ``"interrupted"``; ``"timed out"``; else ``"failed"``.
+    allocation failed at the simulated limit, be it with a crash of the interpreter; ``"interrupted"``;
+    ``"timed out"``; else ``"failed"``.
     """
 
     how: str
@@ -122,15 +124,16 @@ class Run:
         last = self._last
         self._stderr.seek(0)
         detail = self._stderr.read()[-2000:].decode(errors="replace").strip()
-        how = how or _how(status, last, self.seat.kills())
+        how = how or _how(status, last, self.seat)
         peak = self.seat.peak() or max((sample.used for sample in self.samples), default=0)
         self.outcome = Outcome(how, seconds, self.done, peak, self._most, int(last.get("retries", 0)), detail)
 
 
-def _how(status: int, last: dict[str, Any], kills: int) -> str:
-    if status == -signal.SIGKILL and kills:
+def _how(status: int, last: dict[str, Any], seat: Seat) -> str:
+    if status == -signal.SIGKILL and seat.kills():
         return "killed"
-    if last.get("starved"):
+    # Not every interpreter outlives memory that is refused to itself.
+    if last.get("starved") or (seat.join is None and -status in _CRASHES):
         return "memory error"
     return "completed" if status == 0 and last.get("wrong") == 0 else "failed"
 

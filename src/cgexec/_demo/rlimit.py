@@ -4,22 +4,25 @@ container's limit has the kernel kill.
 """
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from cgexec._kernel import parse
 from cgexec._kernel.files import Files
 from cgexec._memory.gauge import Gauge, Reading
 from cgexec._pool.watch import watch
 
-__all__ = ["lift", "limit_data", "private_bytes", "tell_pool"]
+__all__ = ["limit_data", "private_bytes", "tell_pool"]
 
 # Address space for a thread's stack counts against RLIMIT_DATA, touched or not; these tasks need little of it.
 _STACK = 256 << 10
 _KEYS = frozenset({"RssAnon", "VmRSS", "VmData"})
 
 
-def limit_data(memory: int, threads: int) -> None:
+def limit_data(memory: int, threads: int) -> Callable[[], object]:
     """
-    Let this process have *memory* bytes of private memory: the soft RLIMIT_DATA, which counts what is mapped.
+    Let this process have *memory* bytes of private memory: the soft RLIMIT_DATA, which counts what is mapped. Return
+    what takes the limit away again, so that what happened can be said; it needs no memory for that.
 
     What is mapped and not touched now, and the stacks of so many *threads*, are added; no container would count them.
     """
@@ -33,14 +36,7 @@ def limit_data(memory: int, threads: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise SystemExit(f"RLIMIT_DATA is {hard} bytes here already, less than the {wanted} that the demo sets")
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
-
-
-def lift() -> None:
-    """Take the limit away again, so that what happened can be said."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    return partial(resource.setrlimit, resource.RLIMIT_DATA, (hard, hard))
 
 
 class _OwnGauge(Gauge):
