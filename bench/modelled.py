@@ -32,7 +32,7 @@ class Phase:
         wait, cpu: seconds that a task waits, and computes; *locked* is the share of *cpu* under the interpreter lock.
         memory: bytes that a task holds.
         arrivals: tasks a second; None is more than can be done.
-        others: CPUs that neighbours use.
+        others: CPUs that neighbours use, and *beside* those that other threads of this process want.
         quota: CPUs allowed from now on; None is as before. *memory_limit* likewise.
         served: tasks a second that what they wait for (a database) can serve; None is as many as like.
         spread: the durations' relative standard deviation.
@@ -45,6 +45,7 @@ class Phase:
     memory: int = 1 << 20
     arrivals: float | None = None
     others: float = 0.0
+    beside: float = 0.0
     quota: float | None = None
     memory_limit: int | None = None
     served: float | None = None
@@ -102,6 +103,7 @@ class Pod:
         self.memory = 0
         self.waiting = 0.0
         self.cpu_seconds = self.task_seconds = self.periods = self.throttled = self.queued = 0.0
+        self.beside_seconds = 0.0
         self.known_cpus, self.asked = self.cpus, 0.0  # limits are asked for now and then
 
     @property
@@ -151,6 +153,8 @@ class Pod:
     def speed(self, phase: Phase) -> float:
         """Return how fast tasks progress, 1 being alone on the machine."""
         room = min(self.cpus, max(0.1, self.machine - phase.others))
+        # What other threads of the process leave, and no less than a fair share.
+        room = max(room - phase.beside, room * self.demand / (self.demand + phase.beside)) if self.demand else room
         speed = min(self.served_speed(phase), room / self.demand if self.demand else 1.0)
         if self.gil and self.lock_demand > 1:
             speed = min(speed, 1 / self.lock_demand)
@@ -167,11 +171,14 @@ class Pod:
         self.now += seconds
         self.progress += seconds * speed
         self.cpu_seconds += seconds * speed * self.demand
+        beside = min(phase.beside, self.cpus - speed * self.demand)
+        self.beside_seconds += seconds * beside
         self.task_seconds += seconds * self.running
-        if self.demand:
+        if self.demand or beside:
             self.periods += seconds / PERIOD
             if self.quota is not None and self.quota < self.machine:
                 wanted = min(self.demand * self.served_speed(phase), self.machine, self.most_runnable())
+                wanted = min(wanted + phase.beside, self.machine)
                 self.throttled += seconds / PERIOD * min(1.0, max(0.0, (wanted / self.quota - 0.9) / 0.2))
             else:
                 ready = min(self.demand * self.served_speed(phase), self.most_runnable())
@@ -230,7 +237,8 @@ class Pod:
             waiting=waiting,
             ended=self.run_.ended,
             task_seconds=self.task_seconds,
-            cpu_seconds=self.cpu_seconds,
+            cpu_seconds=self.cpu_seconds + self.beside_seconds,
+            own_seconds=self.cpu_seconds,
             cpus=self.known_cpus,
             floor=self.floor,
             ceiling=self.ceiling,

@@ -48,9 +48,9 @@ INSIDE = {
         {"__init__"},
     ],
     "_adaptive.": [
-        {"samples", "decisions", "bounds", "gauge", "profile"},
+        {"samples", "decisions", "bounds", "clocks", "gauge", "profile"},
         {"pace", "reasons"},
-        {"trials"},
+        {"lock", "trials"},
         {"controller"},
         {"projection"},
         {"__init__"},

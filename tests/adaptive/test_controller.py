@@ -122,6 +122,82 @@ def test_running_surplus_tasks_are_waited_for():
     assert bench.step(cpu=2.0, throttled=1.0, running=8).reason == "waiting for surplus tasks to end"
 
 
+def shrinking(size):
+    """Return a bench whose CPUs are used up, right after half of the size was taken away on trial."""
+    bench = Bench(size, ceiling=200)
+    while bench.controller.size == size:
+        bench.step(cpu=2.0, throttled=1.0, ended=3)
+    return bench
+
+
+def test_surplus_tasks_that_do_not_use_the_cpus_are_not_waited_for():
+    """Forty of 64 workers wait for hours: with 32 no other task would ever start, and the CPUs would be idle."""
+    bench = shrinking(64)
+    decisions = [bench.step(cpu=0.01, running=40) for _ in range(15)]
+    assert decisions[-1].size == 64
+    assert "40 workers used 0.01 CPUs, 64 used 2.00" in {each.reason for each in decisions}
+    bench.step(cpu=2.0, throttled=1.0, ended=3)
+    assert bench.step(cpu=2.0, throttled=1.0, ended=3).reason == "the CPUs are used up, and fewer did less"
+
+
+def test_surplus_tasks_that_use_the_cpus_are_waited_for():
+    bench = shrinking(64)
+    assert {bench.step(cpu=1.9, throttled=1.0, running=40).size for _ in range(100)} == {32}
+
+
+@pytest.mark.parametrize(("ended", "size"), [pytest.param(1, 8, id="few tasks"), pytest.param(40, 16, id="many tasks")])
+def test_one_quiet_look_is_other_work_only_where_it_cannot_be_chance(ended, size):
+    """A database that serves few: in a tenth of a second one or three may end, and use as much more or less."""
+    bench = Bench(gil=True)
+    while not bench.controller._up.until:
+        bench.step(cpu=0.06, ended=ended)
+    for _ in range(6):
+        bench.step(cpu=0.06, ended=ended)
+    before = bench.controller.size
+    assert before <= 64
+    bench.step(cpu=0.01, ended=ended)
+    assert (bench.controller.size > before) == (size > 8)
+
+
+def test_what_was_idle_is_not_measured():
+    """Computing tasks in bursts: the CPU time of a burst over the minute before it looks like nothing."""
+    bench = Bench(2, ceiling=64)
+    for _ in range(10):
+        assert bench.step(cpu=2.0, throttled=1.0, ended=10).size <= 2
+    for _ in range(5):
+        bench.last = bench.last._replace(time=bench.last.time + 60)
+        bench.controller.begin(bench.last)
+        for _ in range(10):
+            bench.step(0.05, cpu=2.0, throttled=1.0, ended=5)
+            assert bench.controller.size == 2
+
+
+def test_a_trial_ends_where_there_is_nothing_to_do():
+    bench = shrinking(8)
+    bench.controller.begin(bench.last._replace(time=bench.last.time + 1))
+    assert bench.step(2.0, cpu=0.1, ended=3).reason == "tasks wait, and CPU is left"
+
+
+def test_of_tasks_that_end_seldom_fewer_are_evidence_after_half_a_minute():
+    bench = Bench(gil=True, ceiling=1000)
+    sizes = [
+        bench.step(cpu=0.02, ended=int(turn % 2 == 0)).size for turn in range(1200)
+    ]  # 5 a second, whatever is asked
+    assert max(sizes) <= 256
+
+
+def test_long_tasks_have_as_long_for_evidence_as_they_take():
+    pace = Pace(0.0, 5.0)
+    for second in range(66):
+        pace.feed(
+            BASE._replace(time=float(second), ended=second, task_seconds=60.0 * second, running=100),
+            pressed=True,
+            clear=1.0,
+        )
+        assert (pace.seen is not None) == (second >= 65)
+        assert pace.telling == (second >= 21)
+
+
 def test_the_memory_gate_shrinks_below_the_floor_and_the_floor_comes_back():
     bench = Bench(floor=4)
     sizes = [bench.step(shut=True).size for _ in range(10)]

@@ -83,6 +83,45 @@ def test_a_cgroup_that_is_gone_is_looked_for_again(gauge, machine):
     assert gauge.read(100.1).quota == 3.0
 
 
+def test_limits_that_changed_are_seen_to_also_when_files_are_looked_for_anew(gauge, machine):
+    machine.texts[f"{OWN}/memory.max"] = "123456789\n"
+    assert gauge.read(200.0).changes == 1
+    assert gauge.read(300.0).changes == 1
+
+
+def test_each_pool_has_its_threads_waits_counted(machine):
+    """The looks of two pools come by turns."""
+    machine.texts = {f"/proc/self/task/{thread}/schedstat": "0 0 1\n" for thread in (1, 2, 3, 4)}
+    gauge = CpuGauge()
+    gauge._files = machine
+    for look in range(20):
+        for thread in (1, 2, 3, 4):
+            machine.texts[f"/proc/self/task/{thread}/schedstat"] = f"0 {look * 90_000_000} 1\n"
+        for pool in ([1, 2], [3, 4]):
+            seen = gauge.read(0.1 * look, pool, 2)
+    assert seen.queued == pytest.approx(19 * 4 * 0.09)
+    gauge.read(10.0, [1], 1)
+    assert set(gauge._waits) == {1}
+
+
+def test_what_comes_in_between_on_the_same_thread_gets_what_was_read_last(machine):
+    """A signal's handler, or a finalizer, that makes a pool."""
+    gauge = CpuGauge()
+    gauge._files = machine
+    last = gauge.read(100.0)
+    text, nested = machine.text, []
+
+    def interrupted(path):
+        if not nested:
+            nested.append(gauge.read(100.5))
+        return text(path)
+
+    machine.text = interrupted
+    assert gauge.read(100.5).quota == 2.0
+    assert nested == [last]
+    assert not gauge.busy
+
+
 @pytest.mark.parametrize(
     ("by_quota", "before", "quota", "cpus"),
     [

@@ -128,6 +128,21 @@ def test_a_range_is_left_at_its_most_when_neighbours_use_up_the_cpus_with_it():
     assert run.ended >= 0.95 * Pod(work, **range_, start=50, fixed=True).run().ended
 
 
+@pytest.mark.parametrize("beside", [2.0, 3.0])
+def test_what_other_threads_of_the_process_use_is_not_taken_for_the_pools(beside):
+    """An event loop or another pool uses up the quota; tasks that wait would be halved again and again."""
+    work = [Phase(60, 0.05, 0.0001, beside=beside)]
+    run = Pod(work, quota=2.0, machine=4).run()
+    assert min(point.size for point in run.points) >= 4
+    assert run.ended >= 0.9 * Pod(work, quota=2.0, machine=4, fixed=True).run().ended
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.3, 0.6])
+def test_what_other_threads_use_hides_no_gain(beside):
+    run = Pod([Phase(60, 1.0, 0.0002, beside=beside)], quota=2.0, machine=4).run()
+    assert run.points[-1].size == 1000
+
+
 def test_twenty_five_minute_tasks_run_side_by_side_within_seconds():
     pod = Pod([Phase(5, 300, 0.1, arrivals=4.0)], quota=0.5, start=2)
     pod.waiting = 20

@@ -49,3 +49,14 @@ def test_a_thread_that_changes_to_another_function_of_that_name_is_not_counted()
 
 def test_the_first_of_a_name_has_it_bare():
     assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
+
+
+def test_the_time_without_work_is_not_waiting():
+    code = make("work")
+    profiler = Profiler()
+    for burst in range(3):
+        for step in range(4):
+            cpu = 0.03 * burst + 0.01 * step
+            profiler.feed(60 * burst + 0.01 * step, [Look(1, code, "work", cpu)], crowded=False)
+        profiler.rest()
+    assert profiler.profile([]).io_ratio == 0.0

@@ -1,17 +1,21 @@
 """A pool whose size follows the load: who decides, how it is tied to the clock, what it says."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import wait
+from contextlib import suppress
 
 import pytest
 
 import cgexec
+from cgexec._adaptive import bounds
 from cgexec._memory.gauge import Reading
 from cgexec._pool import ticker
+from cgexec._pool.adapting import _pulse
 from cgexec._pool.watch import watch
 from support.pools import SOON, eventually, holding
 from support.values import make_limits, make_usage
@@ -152,6 +156,52 @@ def test_a_range_is_kept():
         assert hold.nothing_started()
 
 
+@pytest.mark.parametrize("when_full", ["block", "raise", "discard", "caller_runs"])
+def test_without_a_queue_it_grows_by_those_who_are_turned_away(when_full):
+    done = threading.Event()
+
+    def submit():
+        while not done.is_set():
+            with suppress(cgexec.QueueFull):
+                pool.submit(done.wait, 0.01)
+            done.wait(0.001)
+
+    with cgexec.ThreadPoolExecutor(40, adaptive=True, queue_size=0, when_full=when_full, **POD) as pool:
+        submitters = [threading.Thread(target=submit) for _ in range(20)]
+        for submitter in submitters:
+            submitter.start()
+        try:
+            eventually(lambda: pool.stats().limit > 8)
+        finally:
+            done.set()
+            for submitter in submitters:
+                submitter.join()
+
+
+def test_what_is_cancelled_before_it_ran_has_not_ended():
+    with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool, 8) as hold:
+        futures = hold.queue(300)
+        hold.started(8)
+        before = _pulse(pool._pool.state).ended
+        assert any(future.cancel() for future in futures)
+        assert _pulse(pool._pool.state).ended == before
+
+
+def test_without_a_descriptor_the_bounds_stay(monkeypatch, caplog):
+    """What cannot be read would seem to be no limit."""
+
+    def refuse():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(bounds, "need_descriptor", refuse)
+    with cgexec.ThreadPoolExecutor(**POD) as pool:
+        adapter = pool._pool.adapter
+        before = adapter.bounds
+        adapter._derive(8)
+        assert adapter.bounds is before
+    assert "[size-limits-unknown]" in caplog.text
+
+
 @pytest.mark.parametrize("told", [{"max_workers": 8}, {"adaptive": False}], ids=["a number", "adaptive=False"])
 def test_a_fixed_pool_is_never_looked_at_by_time(told):
     with cgexec.ThreadPoolExecutor(**told, memory_guard=False, **POD) as pool, holding(pool, 8) as hold:
@@ -273,6 +323,24 @@ def test_the_profile_of_work_that_computes():
     assert seen.samples >= 3
     assert seen.functions["burn"].io_ratio == seen.io_ratio
     assert cgexec.recommend(**seen.as_kwargs(), **POD).max_workers < 8
+
+
+def test_the_profile_leaves_out_the_time_without_work():
+    with cgexec.ThreadPoolExecutor(1, adaptive=True, memory_guard=False, **POD) as pool:
+        adapter = pool._pool.adapter
+        pool.submit(burn, 0.3).result(SOON)
+        eventually(lambda: adapter._rest is not None)
+        rest = adapter._rest
+        assert adapter.profiler._last == {}
+        begun = []
+        begin = adapter.controller.begin
+        adapter.controller.begin = lambda sample: begun.append(sample) or begin(sample)
+        pool.submit(burn, 0.3).result(SOON)
+        eventually(lambda: adapter._rest is not None)
+    (sample,) = begun
+    assert sample.ended == rest.ended == 1
+    assert sample.time > rest.time
+    assert sample.cpu_seconds > 0
 
 
 def test_the_profile_of_work_that_waits_closes_the_circle():

@@ -152,7 +152,7 @@ def test_a_shrink_calls_idle_surplus_workers_so_that_they_leave():
     workers = [hired(state)[1] for _ in range(2)]
     for worker in workers:
         state.next(worker, 1.0, COMPLETED)
-    called, _ = sizes.resize(state, 1, 10, "test", 1.0)
+    called, _, _ = sizes.resize(state, 1, 10, "test", 1.0)
     assert len(called) == 1
     assert state.next(called[0], 2.0, 0) is Verdict.LEAVE
     assert len(state.staff) == 1
@@ -164,7 +164,7 @@ def test_growing_brings_workers_for_what_waits_one_after_the_other():
     waiting = [task(state) for _ in range(3)]
     for new in waiting:
         state.offer(new)
-    called, _ = sizes.resize(state, 4, 10, "test", 1.0)
+    called, _, _ = sizes.resize(state, 4, 10, "test", 1.0)
     for new in waiting:
         (worker,) = called
         assert state.next(started(worker), 1.0, 0) is new
@@ -188,6 +188,17 @@ def test_after_a_shrink_one_more_starts_if_nothing_ends_for_long():
     state.next(second, 40.0, COMPLETED)
     sizes.stalled(state, 41.0)
     assert state.allowed == 1
+
+
+def test_a_shrink_by_which_tasks_wait_is_looked_after_though_nobody_submits_any_more():
+    """The tasks that run may wait for those that wait."""
+    state = Admission(2, 10)
+    hired(state), hired(state)
+    assert sizes.resize(state, 1, 10, "test", 0.0) == ([], [], False)
+    sizes.resize(state, 2, 10, "test", 0.0)
+    state.offer(task(state))
+    assert sizes.resize(state, 1, 10, "test", 0.0) == ([], [], True)
+    assert sizes.resize(state, 2, 10, "test", 0.0) == ([], [], False)
 
 
 def test_a_pool_that_was_never_larger_does_not_grow_by_standing_still():

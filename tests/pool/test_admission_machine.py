@@ -183,7 +183,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 4), places=st.integers(0, 4))
     def resize(self, limit, places):
-        called, chores = sizes.resize(self.state, limit, places, "test", self.now)
+        called, chores, _ = sizes.resize(self.state, limit, places, "test", self.now)
         for chore in chores:
             chore()
         for worker in called:

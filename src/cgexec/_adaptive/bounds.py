@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cgexec._kernel.files import need_descriptor
 from cgexec._recommend import Recommendation, recommend
 from cgexec._sizing import STACK
 from cgexec._usage import Usage
@@ -57,12 +58,21 @@ def lowered(now: Bounds, before: float | None, quota: float | None) -> Bounds | 
 
 
 def derive(range_: Range, workers: int) -> Bounds:
-    """Return what holds now, with *workers* threads started. Takes less than a millisecond."""
+    """
+    Return what holds now, with *workers* threads started. Takes less than a millisecond.
+
+    Raises:
+        OSError: the process has no more descriptors to look with. Limits that cannot be read would seem not to be.
+        ValueError: somebody has put nonsense in the environment.
+    """
+    need_descriptor()
     told = dict(range_.told)
     if told.get("usage") is None:
         answer = recommend(**told)
         told |= {"limits": answer.limits, "usage": without_own(answer.usage, range_.first.usage, workers)}
-    return bounds(range_, recommend(**told))
+    found = bounds(range_, recommend(**told))
+    need_descriptor()
+    return found
 
 
 def without_own(usage: Usage, before: Usage, workers: int) -> Usage:

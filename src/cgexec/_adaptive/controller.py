@@ -17,7 +17,8 @@ What it does, and whose idea it is:
 import math
 
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.pace import ENOUGH, Backoff, Pace
+from cgexec._adaptive.lock import AS_LOCKED, InterpreterLock
+from cgexec._adaptive.pace import ENOUGH, EVIDENCE_S, Backoff, Pace, fell
 from cgexec._adaptive.reasons import (
     FREE,
     FULL,
@@ -57,19 +58,22 @@ BLIND_STEP, BLIND_S = 1.25, 1.0
 # Of many small tasks' workers at least this part is enough, if with more the quota runs out; so long it has to, in
 # seconds, as it does once or twice when threads start.
 CALMER, CALM_S = 0.8, 1.0
-# The interpreter lock is taken for used up if all threads together use about what one may: between these parts of it.
-LOCKED_FROM, LOCKED_TO = 0.85, 1.15
-AS_LOCKED = ", about one CPU: as with the interpreter lock"
-# Then so many of the workers are tried, once more brought nothing: it ends at one or two, where nothing is waited for
-# but the lock.
+# With the interpreter lock used up so many of the workers are tried, once more brought nothing: it ends at one or two,
+# where nothing is waited for but the lock.
 FEW, HALF = 0.25, 0.5
 # CPUs that what is not a task may use.
 SLACK = 0.1
 # CPU time that a thread takes to start, in seconds: no more start at once than what is free until the next look pays
 # for, or the quota would run out by that alone.
 START_S = 0.0004
-# A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, longer.
-PATIENCE_S, EVIDENCE_S = 5.0, 30.0
+# A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, after
+# EVIDENCE_S, unless that is how long evidence takes.
+PATIENCE_S = 5.0
+# A smaller size on trial leaves CPUs unused if those that run beyond it use, for so long, less than this part of what
+# was used before: they wait for something else.
+SURPLUS_S, SURPLUS = 1.0, 0.8
+# So much of what the process uses has to be the pool's: then that all CPU time is used tells something about its size.
+OURS = 0.7
 
 
 class Controller:
@@ -85,7 +89,7 @@ class Controller:
         self.interval = FIRST_S
         self.ring = Ring()
         self.plateau = False  # the last larger size brought nothing, though CPU was left: the interpreter lock
-        self._gil = gil
+        self._lock = InterpreterLock(gil)
         self._since: Sample | None = None
         self._begun = 0.0
         self._changed: float | None = None
@@ -100,12 +104,20 @@ class Controller:
         self._needed: Needed | None = None
         self._up, self._down, self._calm = Backoff(2.0, 30.0), Backoff(5.0, 240.0), Backoff(0.4, 60.0)
 
+    def begin(self, sample: Sample) -> None:
+        """Measure from this sample on: there was nothing to do before it."""
+        self._since = sample
+        self._begun = self._changed = sample.time
+        self._steady = self._descent = None
+        self._was_full = False
+        self._pace.rest()
+        self.interval = FIRST_S
+
     def step(self, sample: Sample) -> Decision | None:
         """Take in a sample and return what follows from it; None if it comes too soon after the one before."""
         old = self._since
         if old is None:
-            self._since = sample
-            self._begun = self._changed = sample.time
+            self.begin(sample)
             return None
         outside = not sample.floor <= self.size <= sample.ceiling
         if sample.time - old.time < 0.8 * min(self.interval, QUICK_S) and not outside:
@@ -114,9 +126,9 @@ class Controller:
         self._since = sample
         self._mean = view.mean or self._mean
         pressed = self._is_pressed(sample)
-        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lone(sample))
+        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lock.alone(sample))
         self._steady = (self._steady or sample) if pressed else None
-        if self._proven is not None and view.demand < 0.5 * self._proven.demand:
+        if self._proven is not None and fell(view, self._proven.demand, self._proven.rate, sample.cpus):
             self._proven = None  # that was other work
         size, reason = self._decide(sample, view, old, pressed=pressed)
         least = 1 if sample.shut else sample.floor
@@ -201,14 +213,14 @@ class Controller:
         if proven is None or self.size <= proven.size:
             return None
         hoped = self.size / proven.size
-        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._lone(sample)):
+        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._lock.alone(sample)):
             gain = seen.demand / proven.demand
         else:
             gain = seen.rate / proven.rate if proven.rate else hoped
         if gain >= 1 + WORTH * (hoped - 1):
             return None
-        self._up.fail(sample.time, seen.load, sample.cpus)
-        self.plateau, self._plateau_cpu = self._is_locked(seen, sample), seen.cpu
+        self._up.fail(sample.time, seen, sample.cpus, took=seen.seconds)
+        self.plateau, self._plateau_cpu = self._lock.is_used_up(seen, sample), seen.cpu
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
         why = AS_LOCKED if self.plateau else ""
@@ -218,14 +230,14 @@ class Controller:
         size = self.size
         if size >= sample.ceiling:
             return size, "at the ceiling"
-        if self._up.holds(sample.time, view.load, sample.cpus):
+        if self._up.holds(sample.time, view, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
-        lone, demand = self._lone(sample), max(view.demand, 1e-9)
-        step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / demand)))
+        lone, asked = self._lock.alone(sample), max(view.asked, 1e-9)
+        step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / asked)))
         larger = max(size + 1, math.floor(size * step))
         larger = min(larger, size + 1 + math.floor((aim(view) - wanted(view)) * sample.cpus * QUICK_S / START_S))
         if self._pace.seen is None:
-            larger = min(larger, self._without_evidence(sample, lone / demand))
+            larger = min(larger, self._without_evidence(sample, lone / asked))
         if larger <= size:
             return size, "too few tasks have ended at this size to tell"
         return larger, "tasks wait, and CPU is left"
@@ -242,26 +254,10 @@ class Controller:
         if size < known and room * FULL > 1:
             return min(known, math.floor(size * room * FULL))
         if self._pace.begun:
-            return size if waited < EVIDENCE_S else sample.ceiling
+            return size if waited < EVIDENCE_S or self._pace.telling else sample.ceiling
         if room * FREE > 1:  # tasks take long, and mostly wait
             return size if waited < BLIND_S else math.ceil(size * BLIND_STEP)
         return size if waited < PATIENCE_S else sample.ceiling
-
-    def _lone(self, sample: Sample) -> float:
-        """Return the CPUs that are there for certain: with an interpreter lock one, if nobody ever lets go of it."""
-        return min(sample.cpus, 1.0) if self._gil else sample.cpus
-
-    def _is_locked(self, view: View, sample: Sample) -> bool:
-        """
-        Return whether it looks as if tasks wait for the interpreter lock: about one CPU is used, there are more, and
-        nobody waits for those, nor does a quota run out. Where there is no more than one to be had, the lock cannot be
-        told from it.
-        """
-        lone = self._lone(sample)
-        short = crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED
-        if not self._gil or sample.cpus < LOCKED_TO * lone or short:
-            return False
-        return LOCKED_FROM * lone <= view.cpu <= LOCKED_TO * lone
 
     # -- down -------------------------------------------------------------------------------------------------------
 
@@ -271,10 +267,10 @@ class Controller:
             return None
         view, self._steady = between(self._steady, sample), sample
         goal = aim(view)
-        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE
-        if goal >= FULL or not crowded or self._calm.holds(sample.time, view.load, sample.cpus):
+        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE and view.own >= OURS * view.cpu
+        if goal >= FULL or not crowded or self._calm.holds(sample.time, view, sample.cpus):
             return None
-        self._calm.fail(sample.time, view.load, sample.cpus)  # seldom enough not to go up and down
+        self._calm.fail(sample.time, view, sample.cpus)  # seldom enough not to go up and down
         return math.ceil(self.size * max(CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
 
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
@@ -286,19 +282,19 @@ class Controller:
             return size, f"{why}; at the least allowed"
         if not (crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED):
             return size, why
-        if self._down.holds(sample.time, view.load, sample.cpus):
+        if self._down.holds(sample.time, view, sample.cpus):
             return size, f"{why}, and fewer did less"
         smaller = self._smaller(sample, view)
         if smaller >= size:
             return size, f"{why}, and fewer would do less"
-        self._descent = Descent(size, view.cpu, view.demand)
+        self._descent = Descent(size, view.own, view.demand, sample)
         return smaller, f"{why}; do fewer do as much?"
 
     def _smaller(self, sample: Sample, view: View) -> int:
         """Return the smaller size that may do as much; this one or a larger one where none may."""
         size, smaller = self.size, max(sample.floor, self.size // 2)
         # A worker uses one CPU at most, unless calls start threads of their own; that is tried later, and alone.
-        busy = math.ceil(view.cpu - SLACK)
+        busy = math.ceil(view.own - SLACK)
         if smaller < busy and (size > busy or sample.time - self._begun < EVIDENCE_S):
             smaller = busy
         if self._needed is not None and self._needed.holds(view, sample.time):
@@ -310,21 +306,21 @@ class Controller:
         Have few do the same, where it seems to be the interpreter lock that they wait for, or at the most half of them
         where they wait for CPUs; None elsewhere. How fast tasks end tells, as neighbours may use the CPUs, too.
         """
-        size, seen, locked = self.size, self._pace.seen, self._is_locked(view, sample)
+        size, seen, locked = self.size, self._pace.seen, self._lock.is_used_up(view, sample)
         if seen is None or size <= sample.floor:
             return None
         # A few that mostly wait may use just one CPU, too: more are tried first, where there may be more.
         most = size >= sample.ceiling
         if not (locked and (self.plateau or most)) and not (most and crowded(view, sample.cpus)):
             return None
-        if seen.cpu < 0.5 * view.cpu:  # that was other work, and how fast it ended is no measure
+        if seen.own < 0.5 * view.own:  # that was other work, and how fast it ended is no measure
             self._pace = Pace(sample.time, self._mean)
             return None
-        if (locked and not self._is_locked(seen, sample)) or not seen.rate:
+        if (locked and not self._lock.is_used_up(seen, sample)) or not seen.rate:
             return None
-        if self._down.holds(sample.time, view.load, sample.cpus):
+        if self._down.holds(sample.time, view, sample.cpus):
             return None
-        self._descent = Descent(size, view.cpu, view.demand, rate=seen.rate)
+        self._descent = Descent(size, view.own, view.demand, sample, rate=seen.rate)
         few = max(sample.floor, 1, math.floor(size * (FEW if locked else HALF)))
         why = "about one CPU is used, as with the interpreter lock" if locked else "ready threads wait for CPUs"
         return few, f"{why}; do few do as much?"
@@ -339,18 +335,16 @@ class Controller:
         if view.rate > OTHER * rate:
             return trial.old, f"{what}: other work"
         if view.rate < AS_GOOD * rate:
-            self._down.fail(sample.time, view.load, sample.cpus)
+            self._down.fail(sample.time, view, sample.cpus)
             return trial.old, what
-        self.plateau, self._plateau_cpu, self._proven = self._is_locked(view, sample), view.cpu, None
-        self._up.fail(sample.time, view.load, sample.cpus)  # that is how many brought nothing
+        self.plateau, self._plateau_cpu, self._proven = self._lock.is_used_up(view, sample), view.cpu, None
+        self._up.fail(sample.time, view, sample.cpus)  # that is how many brought nothing
         return size, f"{what}{AS_LOCKED if self.plateau else ''}"
 
     def _judge_smaller(self, trial: Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size
         if trial.base is None:
-            if sample.running <= size:
-                self._descent = trial._replace(base=sample)
-            return size, "waiting for surplus tasks to end"
+            return self._await_surplus(trial, sample, pressed=pressed)
         if not pressed:
             self._descent = None
             return size, why_not_pressed(sample)
@@ -361,11 +355,29 @@ class Controller:
             return self._judge_few(trial, trial.rate, sample, view) or (size, "too early to tell what fewer do")
         self._descent = None
         throttled = view.throttled or 0.0
-        as_good = view.cpu >= AS_GOOD * trial.cpu or view.demand >= AS_GOOD * trial.demand
-        if as_good or view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8):
+        as_good = view.own >= AS_GOOD * trial.own or view.demand >= AS_GOOD * trial.demand
+        full = view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8)
+        if as_good or (full and view.own >= OURS * view.cpu):
             further = self._try_smaller(sample, view, full=True)
             assert further is not None, "the CPUs are full"
             return further
-        self._down.fail(sample.time, view.load, sample.cpus)
-        need = math.ceil(size / max(view.load, 1e-9))
-        return min(trial.old, max(size + 1, need)), f"{size} workers used {view.load:.0%} of the CPUs"
+        self._down.fail(sample.time, view, sample.cpus)
+        need = math.ceil(size * min(trial.old, trial.own / max(view.own, 1e-9)))
+        what = f"{size} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"
+        return min(trial.old, max(size + 1, need)), what
+
+    def _await_surplus(self, trial: Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
+        """Wait until no more tasks run than are to, for as long as those that do use the CPUs as before."""
+        since = trial.since
+        if sample.running <= self.size:
+            self._descent = trial._replace(base=sample)
+        elif not pressed:
+            self._descent = trial._replace(since=sample)
+        elif sample.time - since.time >= SURPLUS_S:
+            view = between(since, sample)
+            if view.own < SURPLUS * trial.own:
+                self._descent = None
+                self._down.fail(sample.time, view, sample.cpus)
+                return trial.old, f"{sample.running} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"
+            self._descent = trial._replace(since=sample)
+        return self.size, "waiting for surplus tasks to end"

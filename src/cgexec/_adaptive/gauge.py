@@ -21,12 +21,13 @@ from cgexec._kernel.kept import KeptFiles
 from cgexec._kernel.locate import Chain
 from cgexec._snapshot import locate_own
 
-__all__ = ["CpuGauge", "CpuReading", "thread_cpu"]
+__all__ = ["CpuGauge", "CpuReading"]
 
 # Where the files are is looked up anew so seldom, in seconds: a process is hardly ever moved to another cgroup.
 _REFRESH_S = 60.0
-# So many threads stand for all.
+# So many threads of a pool stand for all, and are remembered for so many seconds: longer than between two looks.
 _THREADS = 4
+_REMEMBERED_S = 2.0
 # The quota is looked at each time, and every other limit within so many seconds, however seldom looks come and however
 # many levels there are.
 _ROUND_S = 2.0
@@ -56,11 +57,25 @@ class CpuReading(NamedTuple):
     some: bool = False
 
 
+class _Waited(NamedTuple):
+    """What a thread had waited for a CPU at a *time*, in seconds; None: what came before does not count."""
+
+    seconds: float | None
+    time: float
+
+
 class CpuGauge:
-    """Reads CPU counters and limits. Thread-safe; never raises for anything a kernel file holds or refuses."""
+    """
+    Reads CPU counters and limits. Thread-safe; never raises for anything a kernel file holds or refuses.
+
+    A signal's handler or a finalizer may come in on a thread that is reading (it makes a pool), and gets what was read
+    last.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards everything; files are read under it, and nothing else is done
+        self._lock = threading.RLock()  # guards everything; files are read under it, and nothing else is done
+        self._reading = False
+        self._last = CpuReading(time.process_time(), None, None, None, None, 0, None)
         self._files = KeptFiles()
         self._due = 0.0
         self._cpu: Chain | None = None
@@ -69,9 +84,8 @@ class CpuGauge:
         self._unified: Chain | None = None
         self._stalled: float | None = None  # the cgroup's stall time when it was read last
         self._some = False
-        self._waits: dict[int, float] = {}  # of some threads, likewise
+        self._waits: dict[int, _Waited] = {}  # of some threads of each pool, likewise
         self._waited: float | None = None
-        self._watched: set[int] = set()  # threads whose files are open
         self._quota_file: str | None = None  # where the tightest quota is, or one would be
         self._others: list[str] = []
         self._texts: dict[str, str | None] = {}
@@ -86,38 +100,48 @@ class CpuGauge:
         is how many there are.
         """
         with self._lock:
-            if now >= self._due:
-                self._refresh()
-                self._due, self._looked = now + _REFRESH_S, now
-            self._look_at_limits(now)
-            quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
-            cpu = time.process_time()
-            # While the quota runs out its own counters tell all there is to know.
-            throttled = 0 if quota is None else quota.nr_throttled
-            throttled_now, self._throttled = quota is not None and throttled > self._throttled, throttled
-            if throttled_now:
-                self._stalled, self._waits = None, {}
-            else:
-                self._count_waits(list(threads), running)
-            return CpuReading(
-                cpu_seconds=cpu,
-                periods=None if quota is None else quota.nr_periods,
-                throttled=None if quota is None else throttled,
-                throttled_seconds=None if quota is None else quota.throttled_seconds,
-                queued=self._waited,
-                changes=self._changes,
-                quota=self._quota,
-                some=self._some,
-            )
+            if not self._reading:
+                self._reading = True
+                try:
+                    self._last = self._read(now, list(threads)[:_THREADS], running)
+                finally:
+                    self._reading = False
+            return self._last
 
     @property
     def busy(self) -> bool:
         """Whether somebody is reading: a hint."""
-        return self._lock.locked()
+        return self._reading
 
     def close(self) -> None:
         """Let the descriptors go. Takes no lock, which a thread that is not there after a fork may hold."""
         self._files.close()
+
+    def _read(self, now: float, threads: list[int], running: int) -> CpuReading:
+        if now >= self._due:
+            self._refresh()
+            self._due, self._looked = now + _REFRESH_S, now
+        self._look_at_limits(now)
+        quota = None if self._quota_at is None else levels.read_cpu_time(self._files, self._quota_at)
+        cpu = time.process_time()
+        # While the quota runs out its own counters tell all there is to know.
+        throttled = 0 if quota is None else quota.nr_throttled
+        throttled_now, self._throttled = quota is not None and throttled > self._throttled, throttled
+        if throttled_now:
+            self._stalled = None
+            self._waits = {thread: waited._replace(seconds=None) for thread, waited in self._waits.items()}
+        else:
+            self._count_waits(threads, running, now)
+        return CpuReading(
+            cpu_seconds=cpu,
+            periods=None if quota is None else quota.nr_periods,
+            throttled=None if quota is None else throttled,
+            throttled_seconds=None if quota is None else quota.throttled_seconds,
+            queued=self._waited,
+            changes=self._changes,
+            quota=self._quota,
+            some=self._some,
+        )
 
     def _refresh(self) -> None:
         files = self._files
@@ -130,7 +154,8 @@ class CpuGauge:
         if unified is not None and unified.own and files.text(f"{unified.places[0].directory}/cgroup.type") is not None:
             self._unified = unified._replace(places=unified.places[:1])
         texts = {file: files.text(file) for name in _LIMIT_FILES for file in _limit_files(name, chains.get(name))}
-        self._texts = {file: text for file, text in texts.items() if text is not None}
+        before, self._texts = self._texts, {file: text for file, text in texts.items() if text is not None}
+        self._changes += before not in ({}, self._texts)
         self._find_quota()
 
     def _find_quota(self) -> None:
@@ -164,8 +189,8 @@ class CpuGauge:
             else:
                 self._find_quota()
 
-    def _count_waits(self, threads: list[int], running: int) -> None:
-        """Add what was waited since the last look; some threads stand for all."""
+    def _count_waits(self, threads: list[int], running: int, now: float) -> None:
+        """Add what was waited since the last look at these threads, which stand for *running*."""
         if self._unified is not None:
             stalls = levels.read_pressure(self._files, self._unified, "cpu.pressure")
             self._some = stalls is not None and "some" in stalls.value
@@ -173,16 +198,17 @@ class CpuGauge:
                 before, self._stalled = self._stalled, stalls.value["some"]
                 self._waited = (self._waited or 0.0) + (0.0 if before is None else max(0.0, self._stalled - before))
                 return
-        some = threads[:_THREADS]
-        for gone in self._watched.difference(some):
-            self._files.forget(_schedstat(gone))
-        self._watched = set(some)
-        seen = {thread: wait for thread in some if (wait := self._run_queue_wait(thread)) is not None}
+        seen = {thread: wait for thread in threads if (wait := self._run_queue_wait(thread)) is not None}
+        then = {thread: self._waits[thread].seconds for thread in seen if thread in self._waits}
+        pairs = [(seen[thread], wait) for thread, wait in then.items() if wait is not None]
         if seen:
-            pairs = [(wait, self._waits[thread]) for thread, wait in seen.items() if thread in self._waits]
-            waited = sum(max(0.0, now - before) for now, before in pairs)
+            waited = sum(max(0.0, wait - earlier) for wait, earlier in pairs)
             self._waited = (self._waited or 0.0) + waited * max(1.0, running / max(1, len(pairs)))
-        self._waits = seen
+        self._waits |= {thread: _Waited(wait, now) for thread, wait in seen.items()}
+        for thread, known in list(self._waits.items()):
+            if now - known.time > _REMEMBERED_S:
+                del self._waits[thread]
+                self._files.forget(_schedstat(thread))
 
     def _run_queue_wait(self, thread: int) -> float | None:
         """Return the second field of a thread's ``schedstat``, which is in nanoseconds."""
@@ -200,17 +226,3 @@ def _limit_files(name: str, chain: Chain | None) -> Iterator[str]:
     for place in () if chain is None else chain.places:
         for file in _LIMIT_FILES[name]["v2" if chain is not None and chain.version == "v2" else "v1"]:
             yield f"{place.directory}/{file}"
-
-
-def thread_cpu(thread: int) -> float | None:
-    """
-    Return the CPU time of a thread of this process in seconds, by its kernel id; None where it has ended or the system
-    has no such clock.
-
-    The clock's number is the kernel's own (include/linux/posix-timers.h: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED). Unlike
-    ``pthread_getcpuclockid`` it is safe for a thread that is gone: the kernel answers EINVAL.
-    """
-    try:
-        return time.clock_gettime(~thread << 3 | 6)
-    except (AttributeError, OSError, OverflowError):
-        return None

@@ -161,6 +161,10 @@ class Profiler:
                 self._functions[key].add(cpu, wall)
         self._last = seen
 
+    def rest(self) -> None:
+        """Forget what threads ran last: they have waited for work since."""
+        self._last = {}
+
     def profile(self, footprints: Sequence[Known]) -> Profile:
         """Return what is known; *footprints* is what is known of memory, in the order in which names are numbered."""
         sums = dict(self._functions)

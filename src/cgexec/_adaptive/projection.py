@@ -31,6 +31,10 @@ class Projection:
         self._actual = actual
         self._since: Sample | None = None
 
+    def begin(self, sample: Sample) -> None:
+        """See `Controller`."""
+        self._since = sample
+
     def step(self, sample: Sample) -> Decision | None:
         """Take in a sample and return what would follow from it."""
         old, self._since = self._since, sample

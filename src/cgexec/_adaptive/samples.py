@@ -13,6 +13,8 @@ class Sample(NamedTuple):
         running: tasks that run; *idle* threads wait for one, *waiting* tasks wait for a thread.
         ended: tasks that have ended, and *task_seconds* the time spent in them.
         cpu_seconds: CPU time of this process. Not the container's: one does not give way to foreign load.
+        own_seconds: CPU time of the pool's threads alone, which is what a size can be judged by; None is unknown, then
+            all of it is taken for theirs.
         cpus: how many CPUs this process may use.
         floor, ceiling: the sizes it may have.
         periods: quota periods so far, and *throttled* those in which the quota ran out; None without a quota.
@@ -37,6 +39,7 @@ class Sample(NamedTuple):
     held: bool = False
     shut: bool = False
     some: bool = False
+    own_seconds: float | None = None
 
 
 class View(NamedTuple):
@@ -44,7 +47,8 @@ class View(NamedTuple):
     What happened between two samples.
 
     Attributes:
-        cpu: CPUs used, and *load* that as a share of those that may be used.
+        cpu: CPUs used by the process, and *load* that as a share of those that may be used.
+        own: CPUs used by the pool's own threads.
         throttled: the share of quota periods in which the quota ran out; None without a quota.
         queued: threads that were ready and had no CPU, on average; None if that is unknown.
         some: *queued* is the share of the time in which there was any.
@@ -58,12 +62,18 @@ class View(NamedTuple):
     throttled: float | None
     queued: float | None
     mean: float | None
+    own: float
     some: bool = False
 
     @property
-    def demand(self) -> float:
-        """CPUs that would have been used, had there been no waiting for them; at least that many."""
+    def asked(self) -> float:
+        """CPUs that the process would have used, had there been no waiting for them; at least that many."""
         return self.cpu + (self.queued or 0.0)
+
+    @property
+    def demand(self) -> float:
+        """The pool's part of that. Of the waiting it has the part that it has of the use."""
+        return self.own / self.cpu * self.asked if self.cpu else self.asked
 
     @property
     def rate(self) -> float:
@@ -93,5 +103,12 @@ def between(old: Sample, new: Sample) -> View:
         throttled=throttled,
         queued=queued,
         mean=(new.task_seconds - old.task_seconds) / ended if ended else None,
+        own=_own(old, new, cpu, seconds),
         some=new.some,
     )
+
+
+def _own(old: Sample, new: Sample, cpu: float, seconds: float) -> float:
+    if old.own_seconds is None or new.own_seconds is None:
+        return cpu
+    return min(cpu, max(0.0, new.own_seconds - old.own_seconds) / seconds)

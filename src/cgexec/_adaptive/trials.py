@@ -36,17 +36,19 @@ class Needed(NamedTuple):
 
 class Descent(NamedTuple):
     """
-    A smaller size on trial; *base* is the first sample at which no surplus task ran any more. *rate* is that of tasks
-    at the old size, where it is for the interpreter lock, which the use of the CPUs does not show.
+    A smaller size on trial, and what the pool used at the *old* one. *since* is when surplus tasks were looked at,
+    *base* the first sample at which none ran any more. *rate* is that of tasks at the old size, where it is for the
+    interpreter lock, which the use of the CPUs does not show.
     """
 
     old: int
-    cpu: float
+    own: float
     demand: float
+    since: Sample
     base: Sample | None = None
     rate: float | None = None
 
 
 def cost(view: View) -> float | None:
     """Return the CPU seconds of a task, None where too few ended to tell."""
-    return view.cpu / view.rate if view.ended >= ENOUGH else None
+    return view.own / view.rate if view.ended >= ENOUGH else None

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cgexec._kernel.parse import MalformedFile
 
-__all__ = ["Files", "printable"]
+__all__ = ["Files", "need_descriptor", "printable"]
 
 T = TypeVar("T")
 
@@ -23,6 +23,16 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0
 def printable(path: str) -> str:
     """Return *path* with the bytes that are no text escaped: a cgroup's name may hold any, and a log may take none."""
     return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
+
+
+def need_descriptor() -> None:
+    """
+    Do nothing, but where the process has no descriptor left to open anything with: then what is there seems not to be.
+
+    Raises:
+        OSError: it has none.
+    """
+    os.close(os.open(os.devnull, os.O_RDONLY))
 
 
 class Files:

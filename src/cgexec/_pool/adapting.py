@@ -16,9 +16,10 @@ from time import monotonic, process_time
 from typing import Any, NamedTuple, Protocol
 
 from cgexec._adaptive.bounds import Bounds, Range, derive, lowered
+from cgexec._adaptive.clocks import Clocks, thread_cpu
 from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.gauge import CpuGauge, CpuReading, thread_cpu
+from cgexec._adaptive.gauge import CpuGauge, CpuReading
 from cgexec._adaptive.profile import Known, Look, Profile, Profiler
 from cgexec._adaptive.projection import Projection
 from cgexec._adaptive.samples import Sample
@@ -41,6 +42,8 @@ _BOUNDS_S, _BOUNDS_TIMES = 30.0, 100.0
 _LOOKS = 16
 # Up to this share of the CPUs that there are for certain, nobody waits for one.
 _CLEAR = 0.7
+# Nothing is known of the CPUs.
+_UNREAD = CpuReading(0.0, None, None, None, None, 0, None)
 # So long after its time the ticker is taken to be kept from looking, in seconds: some times the switch interval.
 _LATE_S = 0.05
 
@@ -53,6 +56,8 @@ class _Controlling(Protocol):
     ring: Ring
     plateau: bool
 
+    def begin(self, sample: Sample) -> None: ...
+
     def step(self, sample: Sample) -> Decision | None: ...
 
 
@@ -62,11 +67,12 @@ class _Pulse(NamedTuple):
     running: int
     idle: int
     waiting: int
+    turned_away: int
     ended: int
     task_seconds: float
     held: bool
     shut: bool
-    staff: int
+    staff: list[Worker]
     busy: list[tuple[Worker, Task]]
 
 
@@ -76,7 +82,7 @@ class Adapter:
 
     Its lock is held by the one that looks, the ticker or a worker, and nobody waits for it. What others write is
     replaced as a whole: the range, and the *bounds* that follow from it and are worked out again at the next look.
-    *asleep* and *late* are read by workers without it: benign races, see `_look`.
+    *asleep* and *late* are read by workers without it, and *_woke* is written: benign races, see `_look`.
     """
 
     def __init__(
@@ -93,14 +99,21 @@ class Adapter:
         self._state, self._apply, self._gil, self._observe = state, apply, gil, observe
         self._range = range_
         self._bounds_due = monotonic() + _BOUNDS_S
+        self._clocks = Clocks()
         self._before: tuple[float, CpuReading] | None = None
         first = _gauge.read(monotonic())  # now, as it is a long one
         self._changes, self._quota = first.changes, first.quota
+        # What was counted when there was nothing to do, and the time and the process's CPU time when there was again.
+        self._rest: Sample | None = None
+        self._woke = 0.0, 0.0
+        self._turned_away = 0
 
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
         self.asleep = False
-        due = monotonic() + _FIRST_S
+        now = monotonic()
+        self._woke = now, process_time()
+        due = now + _FIRST_S
         self.late = due + _LATE_S
         ticker.call_at(self, due)
 
@@ -108,8 +121,9 @@ class Adapter:
         """Have another largest size from now on; return the size to have until the next look. Any thread."""
         self._range = self._range._replace(most=most)
         self._bounds_due = 0.0
-        ceiling = max(self.bounds.floor, most)
-        self.bounds = self.bounds._replace(ceiling=ceiling)
+        floor = min(self.bounds.floor, most) if self._range.least is None else self.bounds.floor
+        ceiling = max(floor, most)
+        self.bounds = self.bounds._replace(floor=floor, ceiling=ceiling)
         return min(self._state.limit, ceiling)
 
     def tick(self, now: float) -> float | None:
@@ -152,9 +166,10 @@ class Adapter:
         if not isinstance(pulse, _Pulse) or (self._state.closed is not None and not pulse.waiting):
             return None
         if not pulse.running and not pulse.waiting:
-            self._before = None
+            self._go_to_rest(now, pulse)
             return None
         self.asleep = False
+        self._begin_anew()
         threads = [native for worker, _ in pulse.busy if (native := _native_id(worker)) is not None]
         reading = _gauge.read(now, threads, pulse.running)
         # It may have taken long to come by the interpreter lock again. What is compared has to be of one instant.
@@ -169,7 +184,7 @@ class Adapter:
         if less is not None:  # that comes first, what it means for the bounds takes long
             self.bounds = less
         elif due:
-            self._derive(pulse.staff)
+            self._derive(len(pulse.staff))
         if not self._observe:
             self.controller.size = self._state.limit  # somebody may have lowered it
         before = self.controller.size
@@ -177,15 +192,30 @@ class Adapter:
         if decision is not None and decision.size != before:
             self._apply(decision.size, f"{decision.reason} ({decision.facts})")
         if due and less is not None:
-            self._derive(pulse.staff)
+            self._derive(len(pulse.staff))
         return now + self.controller.interval
+
+    def _go_to_rest(self, now: float, pulse: _Pulse) -> None:
+        """
+        Note what was counted: what comes is not to be measured together with the time in which nothing did. What was
+        throttled, or waited for a CPU, in that time was not the pool's.
+        """
+        self._before = None
+        self.profiler.rest()
+        self._rest = self._sample(now, pulse, _UNREAD)
+
+    def _begin_anew(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            time, cpu = self._woke
+            self.controller.begin(rest._replace(time=time, cpu_seconds=cpu))
 
     def _derive(self, workers: int) -> None:
         """Work the bounds out again."""
         begin, range_ = monotonic(), self._range
         try:
             self.bounds = derive(range_, workers)
-        except ValueError:  # somebody has put nonsense in the environment since the pool was made
+        except (OSError, ValueError):
             _LOGGER.warning(
                 "[size-limits-unknown] the limits of a pool could not be worked out again; going on with the old",
                 exc_info=True,
@@ -196,14 +226,16 @@ class Adapter:
         self._bounds_due = end + max(_BOUNDS_S, _BOUNDS_TIMES * (end - begin))
 
     def _sample(self, now: float, pulse: _Pulse, reading: CpuReading) -> Sample:
+        refused, self._turned_away = pulse.turned_away - self._turned_away, pulse.turned_away
         return Sample(
             time=now,
             running=pulse.running,
             idle=pulse.idle,
-            waiting=pulse.waiting,
+            waiting=pulse.waiting or refused,  # without a queue that is all there is to see of what would wait
             ended=pulse.ended,
             task_seconds=pulse.task_seconds,
             cpu_seconds=reading.cpu_seconds,
+            own_seconds=self._clocks.read(native for each in pulse.staff if (native := _native_id(each)) is not None),
             cpus=self.bounds.cpus,
             floor=self.bounds.floor,
             ceiling=self.bounds.ceiling,
@@ -292,12 +324,13 @@ def _pulse(state: Admission) -> _Pulse:
     return _Pulse(
         running=state.running,
         idle=len(state.parked),
-        waiting=state.waiting(),
-        ended=tally.completed + tally.failed + tally.cancelled,
+        waiting=state.waiting() + len(state.line),
+        turned_away=tally.discarded + tally.rejected.get("queue", 0) + tally.ran_in_caller,
+        ended=tally.completed + tally.failed - tally.ran_in_caller,  # what was cancelled hardly ever had a worker
         task_seconds=tally.task_seconds,
         held=state.held or state.held_since is not None,
         shut=state.shut,
-        staff=len(state.staff),
+        staff=list(state.staff),
         busy=list(islice(busy, _LOOKS)),
     )
 

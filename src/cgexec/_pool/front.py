@@ -19,7 +19,7 @@ from cgexec._pool import awaiting, draining, endings, sizes, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.door import Door
-from cgexec._pool.hands import Hands
+from cgexec._pool.hands import RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
@@ -261,7 +261,10 @@ class Pool:
             before = self.state.limit
             answer = sizes.resize(self.state, limit, places, why, monotonic())
             if isinstance(answer, tuple):
-                self.crew.call_all(*answer)
+                called, chores, again = answer
+                self.crew.call_all(called, chores)
+                if again:
+                    self.crew.look_after(RETRY)
                 if limit != before:
                     _LOGGER.info("[size-changed] pool %r: %d -> %d, %s", self.name, before, limit, why)
         except BaseException:

@@ -17,10 +17,15 @@ STALL_MEANS = 4
 
 def resize(
     state: Admission, limit: int, places: float, why: str, now: float
-) -> tuple[list[Worker], list[Chore]] | Verdict:
-    """Set a new limit and number of places; return whom to call and what else to do."""
+) -> tuple[list[Worker], list[Chore], bool] | Verdict:
+    """
+    Set a new limit and number of places.
 
-    def part() -> tuple[list[Worker], list[Chore]]:
+    Returns:
+        Whom to call, what else to do, and whether it is worth looking by time whether anything ends: see `stalled`.
+    """
+
+    def part() -> tuple[list[Worker], list[Chore], bool]:
         if limit != state.limit:
             state.change = Change(state.limit, limit, why, now)
             state.tally.grown += limit > state.limit
@@ -31,7 +36,9 @@ def resize(
         chores = state.grant() or []
         called = _call_surplus(state)
         more = state.summon()
-        return (called if more is None else [*called, more]), chores
+        again = state.allowed < state.reach and bool(state.waiting())
+        state.ticking = state.ticking or again
+        return (called if more is None else [*called, more]), chores, again
 
     return state.enter(part)
 
@@ -125,7 +132,7 @@ def stalled(state: Admission, now: float) -> tuple[list[Worker], list[Chore], bo
     def part() -> tuple[list[Worker], list[Chore], bool]:
         surplus: list[Worker] = []
         tally = state.tally
-        ended = tally.completed + tally.failed + tally.cancelled
+        ended = tally.completed + tally.failed  # what is cancelled hardly ever had a worker
         if ended != tally.ended_when_seen or not tally.seen:  # not seen: nobody has waited so long that we know
             tally.ended_when_seen, tally.seen = ended, now
             if state.extra:
