@@ -1,5 +1,6 @@
 """What comes between a call's being handed over and its end: a cancel, a shutdown, an error. No permit is lost."""
 
+import contextlib
 import threading
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -119,6 +120,42 @@ def test_a_callback_that_raises_while_the_pool_breaks_keeps_no_permit():
         for future in (flying, waiting):
             assert isinstance(future.exception(SOON), BrokenExecutor)
         assert (pool.stats().running, pool.stats().failed) == (0, 2)
+
+
+class Refused(OSError):
+    """As of a fork, for want of processes."""
+
+
+class Interrupted(BaseException):
+    """As of a signal's handler, which only the main thread meets."""
+
+
+@pytest.mark.parametrize(("error", "here"), [(Refused, in_thread), (Interrupted, lambda act, *args: act(*args))])
+def test_a_callback_of_one_that_is_not_handed_over_may_submit_to_a_full_pool(error, here):
+    """It is run by whoever holds the permit, and no place will be free before that one has come back."""
+
+    def fail():
+        inner.handed = lambda: None
+        raise error
+
+    inner, again = Manual(), []
+    with cgexec.wrap(inner, max_in_flight=1, queue_size=1, submit_timeout=SOON) as pool:
+        pool.submit(int)
+        lost = pool.submit(int)
+        lost.add_done_callback(lambda _: again.append(pool.submit(int)))
+        next_in_line = threading.Thread(target=pool.submit, args=(int,))
+        next_in_line.start()  # takes the place as soon as the other has left it
+        eventually(lambda: pool.stats().blocked == 1)
+        inner.handed = fail
+        with contextlib.suppress(Interrupted):
+            here(inner.given[0].set_result, 1)
+        next_in_line.join(SOON)
+        assert isinstance(lost.exception(SOON), Refused if error is Refused else RuntimeError)
+        assert (len(again), pool.stats().waiting, pool.stats().over_bound) == (1, 1, 1)
+        for number in (2, 3):  # of the one that was next in line, and of the callback's
+            in_thread(inner.given[number].set_result, number)
+        assert again[0].result(SOON) == 3
+        assert (pool.stats().running, pool.stats().failed, pool.stats().completed) == (0, 1, 3)
 
 
 @pytest.mark.parametrize("answer", [None, "task 1"])

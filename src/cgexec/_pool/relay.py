@@ -31,7 +31,7 @@ from cgexec._pool.here import here
 from cgexec._pool.inner import Inner
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.relayed import Flight, Relayed
-from cgexec._pool.task import FAILED, RETURNED, Task
+from cgexec._pool.task import RETURNED, Task
 
 __all__ = ["Relay"]
 
@@ -158,9 +158,8 @@ class Relay(Hands):
                     flight = Flight(self, permit, task)
                     answer = self._hand_over(flight)
                     if isinstance(answer, Exception):
-                        outcome = RETURNED if task is mine else FAILED
                         refusal = answer if task is mine else refusal
-                        self._refused(task, answer, told=task is mine)
+                        outcome = self._refused(flight, answer, told=task is mine)
                     else:
                         outcome = answer
                     if outcome:
@@ -230,15 +229,18 @@ class Relay(Hands):
             life.insist(type(self.inner.executor))
         return self._end(flight) if flight.follow(future) else 0
 
-    def _end(self, flight: Flight) -> int:
-        """Give the outcome to our future, and return it."""
+    def _end(self, flight: Flight, error: Exception | None = None) -> int:
+        """Give the outcome to our future, or *error* where the call was not handed over, and return how it ended."""
         task, future = flight.task, flight.inner
-        assert future is not None, "it was followed"
         before, here.state = here.state, self.state  # a callback that submits must not wait for itself
         try:
-            return task.end_like(future)
-        except BaseException as error:  # a callback's, or a future somebody else ended
-            if not isinstance(error, Exception) and current_thread() is main_thread():
+            if error is None:
+                assert future is not None, "it was followed"
+                return task.end_like(future)
+            task.end(error)
+            return task.outcome()
+        except BaseException as raised:  # a callback's, or a future somebody else ended
+            if not isinstance(raised, Exception) and current_thread() is main_thread():
                 raise
             _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
             return task.outcome()
@@ -273,14 +275,16 @@ class Relay(Hands):
     def _was_cancelled_there(self, flight: Flight) -> bool:
         return flight.inner is not None and flight.inner.cancelled() and flight.canceller != get_ident()
 
-    def _refused(self, task: Task, error: Exception, *, told: bool) -> None:
-        """End a task that the other executor did not take, and the pool with it if that one is broken."""
+    def _refused(self, flight: Flight, error: Exception, *, told: bool) -> int:
+        """End a call that the other executor did not take, and the pool with it if that one is broken; return how."""
+        outcome = RETURNED
         if told:
-            task.drop_call()
+            flight.task.drop_call()
         else:
-            task.end(error)
+            outcome = self._end(flight, error)
         if isinstance(error, BrokenExecutor):
             self._break_down(error)
+        return outcome
 
     def _break_down(self, error: BrokenExecutor) -> None:
         kind = type(error) if type(error).__init__ is BrokenExecutor.__init__ else BrokenExecutor
@@ -299,11 +303,11 @@ class Relay(Hands):
                 self._go_on(permit, 0, None, flight)
             return
         task = permit.task
-        assert task is not None, "taken, and not ended"
+        assert isinstance(task, Relayed), "taken, and not ended"
         if not task.done():
             lost = RuntimeError("interrupted while the call was handed over; whether it runs is not known")
             lost.__cause__ = error
-            task.end(lost)
+            self._end(Flight(self, permit, task), lost)
         self._go_on(permit, task.outcome(), None)
 
 
