@@ -248,6 +248,32 @@ for future in rest: future.result(30)
 
 
 @needs_fork
+def test_a_child_forked_in_a_hand_over_is_as_any_other():
+    """As by a process pool that starts its processes one by one, as calls come."""
+    done = run(
+        FORK
+        + """
+from concurrent.futures import Executor, Future
+class Handed(Executor):
+    def __init__(self, then):
+        self.then = then
+    def submit(self, fn, /, *args):
+        self.then()
+        future = Future()
+        future.set_result(threading.current_thread())
+        return future
+def check():
+    with cgexec.wrap(Handed(lambda: None)) as new:
+        assert new.submit(int).result(10) is threading.current_thread()  # not left to the clock
+with cgexec.wrap(Handed(lambda: in_child(check))) as pool:
+    pool.submit(int).result(10)
+    print("handed over", flush=True)
+"""
+    )
+    assert done.stdout == "handed over\n"
+
+
+@needs_fork
 def test_a_forked_child_ends_as_ever():
     done = run("""
 import multiprocessing, warnings

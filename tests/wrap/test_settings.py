@@ -150,6 +150,11 @@ def test_a_running_call_in_a_process_cannot(tmp_path):
         assert future.result(SOON) == 0
 
 
+def test_a_call_that_runs_in_the_executors_own_submit_does_not_wait_for_itself():
+    with cgexec.wrap(InlineExecutor(), max_in_flight=1, queue_size=0, submit_timeout=SOON) as pool:
+        assert pool.submit(pool.submit, calls.square, 3).result(SOON).result(SOON) == 9
+
+
 def test_a_call_in_a_thread_may_wait_for_what_it_submits():
     with cgexec.wrap(threads(2), queue_size=0) as pool:
         assert pool.submit(lambda: pool.submit(calls.square, 3).result(SOON)).result(SOON) == 9

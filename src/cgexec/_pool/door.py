@@ -75,7 +75,7 @@ class Door:
         """Do what *answer* asks for, but where it is FULL wait for a place, or go over the bound where one must not."""
         if answer is not Verdict.FULL:
             return self.settle(answer, task)
-        if self.policy.observe or here.state is self.state or on_event_loop():
+        if self.policy.observe or self._must_not_wait() or on_event_loop():
             return self.settle(self.state.offer(task, over=True), task)
         return self._block(task, None)
 
@@ -132,7 +132,7 @@ class Door:
         when_full = self.policy.when_full
         if when_full == "discard_oldest":
             return self._displace(task)
-        if when_full == "block" and here.state is self.state:  # a worker that waits for its own pool waits for itself
+        if when_full == "block" and self._must_not_wait():
             return self.settle(self.state.offer(task, over=True), task)
         if when_full == "raise" or on_event_loop():
             return self._refuse(task)
@@ -193,6 +193,11 @@ class Door:
         error = None if task.cancelled() else task.exception()
         # On the caller's own thread Ctrl-C is meant for the caller, too.
         return error if isinstance(error, KeyboardInterrupt) else None
+
+    def _must_not_wait(self) -> bool:
+        """Return whether a place may have to wait for the current thread, which then must not wait for a place."""
+        # In the middle of the other executor's submit it has a permit, and that one may run the call right there.
+        return here.state is self.state or here.handing is self.state
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

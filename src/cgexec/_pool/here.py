@@ -1,5 +1,6 @@
 """Who the current thread is: a worker of some pool, the runner of a task, the thread of an event loop."""
 
+import os
 import sys
 import threading
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ __all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "tri
 class _Here(threading.local):
     worker: Worker | None = None
     state: Admission | None = None  # of the pool that the worker belongs to
-    handing = False  # it is in the middle of another executor's submit()
+    handing: Admission | None = None  # of the pool for which it is in the middle of another executor's submit()
     inline: tuple[Task, ...] = ()  # tasks that this thread runs itself because the pool was full
 
 
@@ -86,3 +87,12 @@ def cancel(future: "Future[Any]") -> bool:
         future.stop = True
         return not future.done()
     return False
+
+
+def _after_fork_in_child() -> None:
+    # Whichever thread forked, in the child it does not hand over what other pools are given.
+    here.handing = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

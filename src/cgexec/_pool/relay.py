@@ -55,7 +55,7 @@ class Relay(Hands):
 
     def act(self, worker: Worker, task: Task | None = None) -> None:
         """Have the permit ask for a task; raise what the other executor raised if it took *task* not."""
-        if here.handing:
+        if here.handing is not None:
             self._leave_to_clock(worker, None)
         else:
             self._go_on(worker, 0, task)
@@ -69,7 +69,7 @@ class Relay(Hands):
                     self._break_down(broken)  # first, so that nobody hands anything over any more
                 finally:  # a callback's error must not keep the permit
                     self._go_on(flight.permit, 0, None, flight)
-            elif broken is not None or self._was_cancelled_there(flight) or here.handing:
+            elif broken is not None or self._was_cancelled_there(flight) or here.handing is not None:
                 self._leave_to_clock(flight.permit, flight)
             else:
                 self._go_on(flight.permit, 0, None, flight)
@@ -206,7 +206,7 @@ class Relay(Hands):
         task.flight = flight
         if extra is not None:
             self.expect_end(task)
-        here.handing = True
+        before, here.handing = here.handing, self.state
         try:
             if self.inner.kind == "thread":
                 context = None if extra is None else extra.context
@@ -218,7 +218,7 @@ class Relay(Hands):
             task.flight = None
             return error
         finally:
-            here.handing = False
+            here.handing = before
         if not hasattr(future, "add_done_callback"):  # somebody's own executor; a permit must not wait for that
             task.flight = None
             return TypeError(
