@@ -367,7 +367,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         Accept nothing more, and finish what waits or, with *cancel_futures*, cancel it. A blocked submit raises.
 
-        Blocks until every task has ended and every thread is gone, unless *wait* is False.
+        Blocks until every task has ended and every thread is gone, unless *wait* is False. RuntimeError: see `drain`.
         """
         if self._pool is None:
             super().shutdown(wait, cancel_futures=cancel_futures)

@@ -16,6 +16,7 @@ from cgexec._options import Options, view
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.admission import Admission
 from cgexec._pool.front import Pool
+from cgexec._pool.hands import CANNOT_JOIN
 from cgexec._pool.inner import Inner, inner
 from cgexec._pool.look import Stats
 from cgexec._pool.relay import Relay
@@ -292,7 +293,7 @@ class BoundedExecutor(Executor):
             self._relay.cancel_in_flight()
         if wait:
             if self._relay.is_worker():
-                raise RuntimeError("cannot join current thread")
+                raise RuntimeError(CANNOT_JOIN)
             self._pool.shutdown(wait=True, cancel=False)
         if self._shutdown_inner:
             self._relay.shut_inner(wait=wait)

@@ -145,6 +145,17 @@ def test_an_overdue_task_of_its_submitter_is_counted_too():
             pool.submit(pool.drain, 5).result(0)
 
 
+def test_a_task_of_its_submitter_does_not_wait_for_the_pools_end():
+    ended = []
+    pool = cgexec.ThreadPoolExecutor(1, queue_size=0, when_full="caller_runs")
+    with holding(pool, 1):
+        submitter = threading.Thread(target=lambda: ended.append(pool.submit(pool.shutdown)), daemon=True)
+        submitter.start()
+        submitter.join(SOON)
+    with pytest.raises(RuntimeError, match="would wait for itself"):
+        ended[0].result(0)
+
+
 def test_a_finished_future_keeps_neither_context_nor_place_among_the_expected():
     with cgexec.ThreadPoolExecutor(1, copy_context=True) as pool:
         future = pool.options(queue_timeout=3600).submit(int)

@@ -19,7 +19,7 @@ from cgexec._pool import awaiting, draining, endings, sizes, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.door import Door
-from cgexec._pool.hands import RETRY, Hands
+from cgexec._pool.hands import CANNOT_JOIN, RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
@@ -277,8 +277,9 @@ class Pool:
         """Accept nothing more; finish or cancel what waits; wait for the threads."""
         done = self._mending(lambda: self.crew.close(drop=cancel))
         if wait and done:
-            if not self.crew.is_worker():  # one of ours cannot wait: join() says so below
-                self._wait_until_quiet(None)
+            if self._is_waited_for():
+                raise RuntimeError(CANNOT_JOIN)
+            self._wait_until_quiet(None)
             self._join(None)
             self.crew.watch.look()  # a fuse is not held for what has ended
 
@@ -312,7 +313,7 @@ class Pool:
 
     def drain(self, timeout: float | None) -> Leftovers:
         """Accept nothing more, wait that long, and return what is left."""
-        self._check_no_worker_drains()
+        self._check_may_drain()
         deadline = None if timeout is None else monotonic() + timeout
         self._mending(self.crew.close)
         self._wait_until_quiet(timeout)
@@ -322,14 +323,17 @@ class Pool:
         self.crew.watch.look()
         return leftovers
 
-    def _check_no_worker_drains(self) -> None:
-        ours = any(task.home is self.state for task in here.inline)
-        if ours or self.crew.is_worker():
-            raise RuntimeError("drain() was called by a worker of this pool and would wait for itself")
+    def _is_waited_for(self) -> bool:
+        """Return whether whoever waits for the end of the pool waits for the current thread."""
+        return self.crew.is_worker() or any(task.home is self.state for task in here.inline)
+
+    def _check_may_drain(self) -> None:
+        if self._is_waited_for():
+            raise RuntimeError("drain() was called on a thread that works for this pool, and would wait for itself")
 
     async def adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
         """Do the same without blocking the event loop."""
-        self._check_no_worker_drains()
+        self._check_may_drain()
         deadline = None if timeout is None else monotonic() + timeout
         quiet = loop.event()
         self._mending(self.crew.close)

@@ -22,11 +22,12 @@ from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
-__all__ = ["EXITING", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
+__all__ = ["CANNOT_JOIN", "EXITING", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
 
 # The words of the standard library, which programs and its own tests look for.
 SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
 EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
+CANNOT_JOIN = "cannot join current thread: it works for this pool, and would wait for itself"
 # Seconds until what could not be done is tried again: a thread that was refused, one more because nothing ended.
 RETRY = 1.0
 # Functions remembered of a pool, as in `_memory.footprints`.
