@@ -59,7 +59,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             raises `QueueFull`; ``"caller_runs"`` runs the task in the submitting thread; ``"discard_oldest"`` cancels
             the task that has waited longest; ``"discard"`` returns a cancelled future. On the thread of a running event
             loop `submit` never blocks and never runs the task: it raises `QueueFull` (see `run`). A worker of this pool
-            never blocks: its task is accepted over the bound.
+            never blocks: its task is accepted over the bound; nor does the callback of an expired task (see `options`).
         submit_timeout: seconds that ``"block"`` waits before it raises `QueueFull`; None is without end.
         max_wait: refuse (`QueueFull`, reason ``"wait"``) what would wait longer than so many seconds for a worker, at
             the rate at which tasks have been ending. None: no such limit.
@@ -176,7 +176,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         Have ``fn(*args, **kwargs)`` called by a worker and return its future.
 
-        Without a place in the queue, *when_full* decides; ``"block"`` may block, except on an event loop's thread.
+        Without a place in the queue, *when_full* decides; ``"block"`` may block, except on threads that must not.
 
         Raises:
             QueueFull: there is no place, or the wait would be longer than *max_wait*.
@@ -307,6 +307,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             memory: the most that such a task holds, in bytes or as a quantity (``"200Mi"``). Default: what the pool was
                 told, else what is learned of the function.
             queue_timeout: a task that has waited so long for a worker is dropped: its future raises TimeoutError.
+                In its callbacks `submit` never blocks, nor may anything else: their thread keeps the time of all pools.
             run_timeout: a task that runs longer is counted in ``stats().overdue`` and logged once, with its stack. It
                 goes on and keeps its worker: a thread cannot be ended from outside (see `cgexec.cancel`).
             retry_on_memory_error: such a task may run twice, and is run again when memory runs out for it (True), or
@@ -379,11 +380,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         Accept nothing more, wait until everything has ended or *timeout* seconds have gone by, and return what is left.
 
         What has not started then is cancelled and returned with its call, what still runs with its age. Blocks. A
-        process that ends after this still waits for what runs, as threads cannot be ended from outside; `cgexec.cancel`
-        asks.
+        process that ends after this still waits for what runs: `cgexec.cancel` asks, nothing ends a thread.
 
         Raises:
-            RuntimeError: called by a worker of this pool, which would wait for itself.
+            RuntimeError: called by a worker of this pool or an expired task's callback, which would wait for itself.
         """
         timeout = check_seconds("timeout", timeout, least=0)
         return _off.drain(self, timeout) if self._pool is None else self._pool.drain(timeout)

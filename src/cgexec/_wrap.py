@@ -179,7 +179,7 @@ class BoundedExecutor(Executor):
         """
         Have ``fn(*args, **kwargs)`` called by the other executor and return its future.
 
-        Without a place, *when_full* decides; ``"block"`` may block, except on an event loop's thread.
+        Without a place, *when_full* decides; ``"block"`` may block, except on threads that must not.
 
         Raises:
             QueueFull: there is no place, or the wait would be longer than *max_wait*.
@@ -286,7 +286,8 @@ class BoundedExecutor(Executor):
         Blocks until all of it has ended, unless *wait* is False.
 
         Raises:
-            RuntimeError: called with *wait* from one of its own calls or callbacks, which would wait for itself.
+            RuntimeError: called with *wait* from one of its own calls or callbacks, or from that of any expired task:
+                it would wait for itself.
         """
         self._pool.shutdown(wait=False, cancel=cancel_futures)
         if cancel_futures:

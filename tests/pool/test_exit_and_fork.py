@@ -248,12 +248,13 @@ for future in rest: future.result(30)
 
 
 @needs_fork
-def test_a_child_forked_in_a_hand_over_is_as_any_other():
+def test_a_child_forked_on_the_clocks_thread_or_in_a_hand_over_is_as_any_other():
     """As by a process pool that starts its processes one by one, as calls come."""
     done = run(
         FORK
         + """
 from concurrent.futures import Executor, Future
+from cgexec.testing import clock
 class Handed(Executor):
     def __init__(self, then):
         self.then = then
@@ -268,9 +269,16 @@ def check():
 with cgexec.wrap(Handed(lambda: in_child(check))) as pool:
     pool.submit(int).result(10)
     print("handed over", flush=True)
+hold = threading.Event()
+with clock() as moved, ThreadPoolExecutor(1) as pool:
+    pool.submit(hold.wait)
+    late = pool.options(queue_timeout=60).submit(int)
+    late.add_done_callback(lambda _: (in_child(check), print("expired", flush=True)))
+    moved.advance(60)
+    hold.set()
 """
     )
-    assert done.stdout == "handed over\n"
+    assert done.stdout == "handed over\nexpired\n"
 
 
 @needs_fork

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 import cgexec
+from cgexec import testing
 from cgexec._pool import door
 from support.pools import SOON, Hold, eventually, holding
 
@@ -182,6 +183,32 @@ def test_a_worker_never_waits_for_its_own_pool(when_full):
         inner = pool.submit(lambda: [pool.submit(pow, 2, n) for n in range(3)]).result(SOON)
         assert [future.result(SOON) for future in inner] == [1, 2, 4]
         assert (pool.stats().over_bound > 0) == (when_full == "block")
+
+
+def submits_two(pool):
+    return [pool.submit(threading.current_thread) for _ in range(2)]  # the place that has become free, and one more
+
+
+def maps_two(pool):
+    pool.map(abs, range(2))
+    return []
+
+
+@pytest.mark.parametrize("again", [submits_two, maps_two])
+@pytest.mark.parametrize("when_full", ["block", "caller_runs"])
+def test_the_callback_of_an_expired_task_stops_no_clock(when_full, again):
+    given = []
+    with testing.clock() as clock, full_pool(when_full=when_full) as pool, cgexec.ThreadPoolExecutor(1) as other:
+        with holding(pool, 1) as hold, holding(other, 1):
+            late = pool.options(queue_timeout=60).submit(int)
+            late.add_done_callback(lambda _: given.extend(again(pool)))
+            later = other.options(queue_timeout=61).submit(int)
+            clock.advance(60)
+            assert (pool.stats().waiting, pool.stats().over_bound, pool.stats().ran_in_caller) == (2, 1, 0)
+            clock.advance(1)
+            assert isinstance(later.exception(SOON), TimeoutError)
+            hold.release()
+        assert {future.result(SOON).name for future in given} <= {"jobs_0"}
 
 
 def test_two_pools_that_submit_to_each_other_do_not_stand_still(monkeypatch, caplog):

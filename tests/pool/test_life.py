@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 import cgexec
+from cgexec import testing
 from cgexec._pool import endings, overdue, ticker
 from support.pools import SOON, Hold, eventually, holding
 
@@ -112,6 +113,21 @@ def test_drain_returns_what_was_left_with_its_calls_and_ages():
 def test_drain_by_a_worker_of_the_pool_is_refused():
     with cgexec.ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="would wait for itself"):
         pool.submit(pool.drain).result(SOON)
+
+
+@pytest.mark.parametrize("method", ["shutdown", "drain"])
+def test_nobody_waits_for_the_end_of_a_pool_on_the_clocks_thread(method):
+    raised = []
+
+    def end(_):
+        with pytest.raises(RuntimeError, match="works for this pool, and would wait for itself") as caught:
+            getattr(pool, method)()
+        raised.append(caught)
+
+    with testing.clock() as clock, cgexec.ThreadPoolExecutor(1) as pool, holding(pool, 1):
+        pool.options(queue_timeout=60).submit(int).add_done_callback(end)
+        clock.advance(60)
+        assert raised
 
 
 def test_what_waits_longer_than_its_time_is_dropped():

@@ -7,7 +7,8 @@ handed back. All of its state is under its one lock.
 Invariants
 ----------
 1. Tasks in flight (running and waiting) never exceed the limit plus `places`, except those that could not wait: handed
-   in by a pool's own workers or on an event loop's thread. A task for which a worker is free takes no place.
+   in by a pool's own workers, on the clock's thread or on an event loop's. A task for which a worker is free takes no
+   place.
 2. Running tasks exceed the limit only right after a shrink, and then only fall.
 3. A shrink never stops the pool for good: while something waits, a worker is there or on its way; and if nothing ends
    for a long while, one more starts, up to the size the pool once had (a task may wait for its own child).

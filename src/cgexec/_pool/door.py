@@ -16,7 +16,7 @@ from cgexec._errors import QueueFull, Reason
 from cgexec._pool import endings, lines, saturation
 from cgexec._pool.admission import Admission
 from cgexec._pool.hands import Hands
-from cgexec._pool.here import here, on_event_loop
+from cgexec._pool.here import here, on_event_loop, works_for
 from cgexec._pool.look import estimate
 from cgexec._pool.overdue import function_name
 from cgexec._pool.records import Ticket, Verdict, Worker
@@ -132,7 +132,7 @@ class Door:
         when_full = self.policy.when_full
         if when_full == "discard_oldest":
             return self._displace(task)
-        if when_full == "block" and self._must_not_wait():
+        if (when_full == "block" and self._must_not_wait()) or (when_full == "caller_runs" and here.clock):
             return self.settle(self.state.offer(task, over=True), task)
         if when_full == "raise" or on_event_loop():
             return self._refuse(task)
@@ -197,7 +197,7 @@ class Door:
     def _must_not_wait(self) -> bool:
         """Return whether a place may have to wait for the current thread, which then must not wait for a place."""
         # In the middle of the other executor's submit it has a permit, and that one may run the call right there.
-        return here.state is self.state or here.handing is self.state
+        return works_for(self.state) or here.handing is self.state
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ class Hands:
 
     def is_worker(self) -> bool:
         """Return whether the current thread works for this pool, and so must not wait for its end."""
-        return threading.current_thread() in self.threads()
+        return here.clock or threading.current_thread() in self.threads()
 
     def look_after(self, seconds: float) -> None:
         """Have `tick` called in so many seconds, or sooner."""

@@ -1,4 +1,4 @@
-"""Who the current thread is: a worker of some pool, the runner of a task, the thread of an event loop."""
+"""Who the current thread is: a worker of some pool, the runner of a task, the clock's, that of an event loop."""
 
 import os
 import sys
@@ -10,13 +10,14 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.records import Worker
 from cgexec._pool.task import RUNNING, Task, TaskCancelled
 
-__all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "trio_token"]
+__all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "trio_token", "works_for"]
 
 
 class _Here(threading.local):
     worker: Worker | None = None
     state: Admission | None = None  # of the pool that the worker belongs to
     handing: Admission | None = None  # of the pool for which it is in the middle of another executor's submit()
+    clock = False  # it is the one thread that looks by time, for all pools
     inline: tuple[Task, ...] = ()  # tasks that this thread runs itself because the pool was full
 
 
@@ -28,6 +29,14 @@ def current_task() -> Task | None:
     if here.inline:
         return here.inline[-1]
     return None if here.worker is None else here.worker.task
+
+
+def works_for(state: Admission) -> bool:
+    """
+    Return whether the pool goes on by the current thread, which so must not wait for it: its worker, or the clock's
+    thread, on which the time-outs, looks at memory and late permits of all pools depend.
+    """
+    return here.state is state or here.clock
 
 
 def on_event_loop() -> bool:
@@ -90,8 +99,8 @@ def cancel(future: "Future[Any]") -> bool:
 
 
 def _after_fork_in_child() -> None:
-    # Whichever thread forked, in the child it does not hand over what other pools are given.
-    here.handing = None
+    # Whichever thread forked, in the child it neither keeps the time nor hands over what other pools are given.
+    here.clock, here.handing = False, None
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,7 @@ from typing import Any
 from cgexec._pool import endings, life
 from cgexec._pool.admission import Admission
 from cgexec._pool.hands import EXITING, Hands, do_all
-from cgexec._pool.here import here
+from cgexec._pool.here import here, works_for
 from cgexec._pool.inner import Inner
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.relayed import Flight, Relayed
@@ -92,8 +92,8 @@ class Relay(Hands):
         self.mend_for(None)
 
     def is_worker(self) -> bool:
-        """Return whether this thread runs a call of the pool, or tells of its end."""
-        return here.state is self.state
+        """Return whether this thread runs a call of the pool, or tells of its end; or is the clock's."""
+        return works_for(self.state)
 
     def cancel_in_flight(self) -> None:
         """Cancel what the other executor has not begun, as far as it can tell."""

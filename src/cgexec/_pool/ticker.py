@@ -14,6 +14,7 @@ from typing import Protocol
 from cgexec._memory.fuse import fuse
 from cgexec._pool import life
 from cgexec._pool.beginning import begin
+from cgexec._pool.here import here
 
 __all__ = ["Ticking", "call_at", "forget"]
 
@@ -97,6 +98,7 @@ class _Ticker:
         """Be there until nothing is expected; without this thread, time stands still for every pool of the process."""
         while True:
             try:
+                here.clock = True  # in here, as there may be no memory for it
                 if not self._attend():
                     return
             except BaseException as error:  # noqa: BLE001  # no memory, or raised in this thread by somebody else
