@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 from cgexec._errors import QueueFull
-from cgexec._pool.here import checkpoint, on_event_loop
+from cgexec._pool.here import checkpoint, here, on_event_loop
 
 __all__ = ["Bridge"]
 
@@ -79,7 +79,8 @@ class Bridge(Generic[T]):
 
     def send(self, item: T, timeout: float | None = None) -> bool:
         """
-        Hand *item* over; any thread may. Blocks only with ``when_full="block"``, until there is room.
+        Hand *item* over; any thread may. Blocks only with ``when_full="block"``, until there is room. In a callback of
+        an expired task (see `ThreadPoolExecutor.options`) it does not: the item goes over *maxsize*.
 
         Args:
             item: what the reader gets.
@@ -96,14 +97,15 @@ class Bridge(Generic[T]):
         deadline = None if timeout is None else monotonic() + timeout
         oldest = None  # freed outside the lock: its destructor is foreign
         with self._room:
-            while not self._closed and len(self._items) >= self.maxsize and self.when_full == "block":
+            waits = self.when_full == "block" and not here.clock
+            while waits and not self._closed and len(self._items) >= self.maxsize:
                 left = _LOOK if deadline is None else min(_LOOK, deadline - monotonic())
                 if left <= 0:
                     return False
                 self._wait_for_room(left)
             if self._closed:
                 return False
-            if len(self._items) >= self.maxsize:
+            if len(self._items) >= self.maxsize and self.when_full == "latest":
                 oldest = self._items.popleft()
                 self.dropped += 1
             self._items.append(item)

@@ -6,8 +6,9 @@ import threading
 import pytest
 
 import cgexec
+from cgexec import testing
 from cgexec.asyncio import Bridge
-from support.pools import SOON, eventually
+from support.pools import SOON, eventually, holding
 
 
 async def in_thread(fn, *args):
@@ -64,6 +65,21 @@ def test_a_blocked_sender_waits_for_its_reader_and_no_longer_than_told():
         assert await anext(bridge) == "first"
         assert await second
         assert await anext(bridge) == "second"
+
+    asyncio.run(main())
+
+
+def test_the_callback_of_an_expired_task_does_not_block():
+    async def main():
+        bridge = Bridge(1, when_full="block")
+        bridge.send("unread")
+        with testing.clock() as clock, cgexec.ThreadPoolExecutor(1) as pool, holding(pool, 1):
+            late = pool.options(queue_timeout=60).submit(int)
+            late.add_done_callback(lambda _: bridge.send("expired"))
+            clock.advance(60)
+        bridge.close()
+        assert await read_all(bridge) == ["unread", "expired"]
+        assert bridge.dropped == 0
 
     asyncio.run(main())
 
