@@ -207,6 +207,28 @@ def test_the_variable_opens_it_with_the_first_pool_and_the_end_removes_it(place,
     assert not place.exists()
 
 
+def test_the_end_removes_every_socket(tmp_path):
+    places = [tmp_path / f"{number}.sock" for number in range(3)]
+    code = """
+import sys, cgexec
+for place in sys.argv[1:]:
+    cgexec.serve_stats(place)
+"""
+    result = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not [place for place in places if place.exists()]
+
+
+def test_one_that_cannot_be_closed_at_the_end_keeps_no_other_open(tmp_path, monkeypatch):
+    first, second, third = (cgexec.serve_stats(tmp_path / f"{number}.sock") for number in range(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(second, "close", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            served._at_exit()
+    assert [os.path.exists(each.path) for each in (first, second, third)] == [False, True, False]
+    second.close()
+
+
 def test_a_variable_that_cannot_be_served_is_a_warning(place, monkeypatch, caplog):
     place.write_text("mine")
     monkeypatch.setenv("CGEXEC_STATS_SOCKET", str(place))

@@ -198,8 +198,9 @@ def _plain(value: Any) -> Any:
 
 
 def _at_exit() -> None:
-    for server in _servers:
-        server.close()
+    with contextlib.ExitStack() as stack:  # each leaves the list, and whatever one raises the others are closed
+        for server in _servers:
+            stack.callback(server.close)
 
 
 atexit.register(_at_exit)
