@@ -1,7 +1,6 @@
 """One job of this process: its attempts in the pool, the waits between them, and every change written down."""
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 import cgexec
+from fastapi_service import wire
 from fastapi_service.admission import Admission
 from fastapi_service.settings import Settings
 from fastapi_service.states import Event, State
@@ -224,7 +224,7 @@ class Execution:
         cgexec.checkpoint()
         self._tell(0.0)
         result = simulate(self._settings, self.id, attempt, self._tell)
-        json.dumps(result)  # what the store could not keep fails here
+        wire.check(result)  # or nobody could fetch it, ever
         return result
 
     def _tell(self, progress: float) -> None:

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from fastapi_service.hub import Follower, ends
-from fastapi_service.routes import JobId, shown
+from fastapi_service.routes import JobId
 from fastapi_service.service import Service
 from fastapi_service.states import FINAL, Event
+from fastapi_service.wire import message, shown
 
 __all__ = ["router"]
 
@@ -75,7 +76,7 @@ async def _push(websocket: WebSocket, service: Service, job_id: str, after: int)
         while not await _is_told(websocket, service, job_id, follower.after):
             while events := await follower.next(settings.heartbeat):
                 for event in events:
-                    await websocket.send_json(_message(event))
+                    await websocket.send_json(message(event))
                     if chance.random() < settings.drop_rate:
                         return  # without the word that the job has ended
                 if ends(events):
@@ -98,7 +99,7 @@ async def _is_told(websocket: WebSocket, service: Service, job_id: str, after: i
         return False
     at = job.created if job.ended is None else job.ended
     await websocket.send_json(
-        _message(Event(after, job.id, at, job.state, job.attempt, job.progress, job.result, job.error))
+        message(Event(after, job.id, at, job.state, job.attempt, job.progress, job.result, job.error))
     )
     return True
 
@@ -129,12 +130,6 @@ async def _read(websocket: WebSocket) -> None:
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
     raise WebSocketDisconnect
-
-
-def _message(event: Event) -> dict[str, object]:
-    message = {**event._asdict(), "type": "event", "id": event.job, "state": str(event.state)}
-    del message["job"]
-    return message
 
 
 def _pool(service: Service) -> dict[str, object]:

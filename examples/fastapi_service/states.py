@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isfinite
 from typing import Any, NamedTuple
 
 __all__ = ["FINAL", "Event", "Job", "State", "left", "moved", "reported"]
@@ -91,7 +92,7 @@ def left(job: Job, now: float, error: str) -> Job | None:
 
 
 def reported(job: Job, progress: float) -> Job | None:
-    """Return the job with its progress, None if it is not running."""
-    if job.state not in (State.RUNNING, State.OVERDUE, State.CANCELLING):
+    """Return the job with its progress, None if it is not running, or that is no number that JSON knows."""
+    if job.state not in (State.RUNNING, State.OVERDUE, State.CANCELLING) or not isfinite(progress):
         return None
     return replace(job, progress=progress)

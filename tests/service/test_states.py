@@ -1,5 +1,7 @@
 """What can become of a job."""
 
+import math
+
 import pytest
 from fastapi_service.states import FINAL, MOVES, Job, State, moved, reported
 
@@ -37,3 +39,8 @@ def test_a_retry_counts_its_attempt_and_begins_anew():
 def test_only_what_runs_progresses(state):
     runs = {State.RUNNING, State.OVERDUE, State.CANCELLING}
     assert (reported(job(state), 10.0) is not None) == (state in runs)
+
+
+@pytest.mark.parametrize("progress", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_no_progress(progress):
+    assert reported(job(State.RUNNING), progress) is None
