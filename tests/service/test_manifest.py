@@ -1,10 +1,14 @@
-"""The manifest and the Dockerfile fit the service."""
+"""The manifest, the Dockerfile and what is installed in it fit the service."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import fastapi_service.settings as told
 import pytest
 from fastapi_service.settings import Settings
+
+from support.lab import PROJECT
 
 FOLDER = Path(told.__file__).parent
 
@@ -71,3 +75,28 @@ def test_it_runs_with_the_rights_that_the_image_is_made_for(pod):
 
 def test_the_command_is_not_behind_a_shell():
     assert 'CMD ["python", "-m", "fastapi_service"]' in (FOLDER / "Dockerfile").read_text()
+
+
+def bounds(lines):
+    """Return the oldest release of each package that is needed."""
+    return dict(re.fullmatch(r"([a-z-]+)(?:\[.*\])?>=([0-9.]+)", line).groups() for line in lines)
+
+
+@pytest.fixture
+def extra():
+    """The oldest of each package that the service needs."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return bounds(project["optional-dependencies"]["service"])
+
+
+def test_the_image_has_what_the_tests_are_run_with(extra):
+    image = bounds((FOLDER / "requirements.txt").read_text().split()[1:])
+    assert image.items() <= extra.items()
+
+
+def test_what_is_said_to_be_the_oldest_is_tested(extra):
+    pins = PROJECT / ".ci" / "oldest-service.txt"
+    if not pins.exists():
+        pytest.skip("a source archive has no .ci")
+    pinned = dict(re.findall(r"^([a-z-]+)==([0-9.]+)$", pins.read_text(), re.MULTILINE))
+    assert extra == {name: version.removesuffix(".0") for name, version in pinned.items() if name in extra}
