@@ -1,124 +1,19 @@
 """``python -m fastapi_service``: the service as a container runs it, with the right status at the end."""
 
-import argparse
-import logging
 import os
 import signal
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import uvicorn
-from uvicorn.supervisors.multiprocess import Process
-
-from fastapi_service.service import make_store
-from fastapi_service.settings import Settings
-from fastapi_service.states import State
-from fastapi_service.store import JobStore
-
-# Of the five seconds that the lifespan leaves: for connections to be closed.
-_CLOSE_S = 2
-# Longer than proxies and clients keep an idle line: who closes first must be them, or a request meets a closed one.
-_KEEP_ALIVE_S = 75
-# uvicorn kills a process that does not answer it for so long. A job that holds the interpreter lock keeps it from
-# answering, and with the default of 5 s takes all jobs of its process with it. As patient as the liveness probe. The
-# price: as long as one does not answer no SIGTERM is passed on.
-_HEALTHCHECK_S = 60
-_APP = "fastapi_service.app:create_app"
-
-
-def main() -> int:
-    """
-    Serve until SIGTERM or SIGINT; return 0 if every job had ended by then, 1 if some were interrupted.
-
-    As process 1 of a container too, where the kernel drops signals that have no handler.
-    """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104  # a container's own network
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=int(os.environ.get("WEB_CONCURRENCY") or 1))
-    told = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
-    settings = Settings.from_environ(os.environ)
-    if told.workers > 1 and not settings.database:
-        parser.error("several processes need a common store: set DATABASE to the path of a file")
-    # The pools divide the container by it; the processes that uvicorn starts inherit it.
-    os.environ["WEB_CONCURRENCY"] = str(told.workers)
-    # uvicorn raises the signal again when it has shut down, which without a handler would be the end before ours.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    _see_deaths()
-    begin = time.time()
-    with _metrics_of_all(told.workers):
-        store = _serve(settings, told)
-    try:
-        store.recover()  # of a worker that was killed
-        jobs = store.latest(sys.maxsize)
-        return int(any(job.state is State.INTERRUPTED and (job.ended or 0) >= begin for job in jobs))
-    finally:
-        store.close()
-
-
-def _serve(settings: Settings, told: argparse.Namespace) -> JobStore:
-    """Serve until the end; return a store that knows what became of the jobs."""
-
-    def run(app: object) -> None:
-        uvicorn.run(
-            app,  # type: ignore[arg-type]  # an application or where it is made
-            factory=isinstance(app, str),
-            host=told.host,
-            port=told.port,
-            workers=told.workers,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_CLOSE_S,
-            timeout_worker_healthcheck=_HEALTHCHECK_S,
-            access_log=False,
-        )
-
-    if settings.database:
-        run(_APP)
-        return make_store(settings)
-    # What is in memory can only be asked of the application itself.
-    from fastapi_service.app import create_app
-
-    app = create_app(settings)
-    run(app)
-    store: JobStore = app.state.service.store
-    return store
-
-
-def _see_deaths() -> None:
-    """
-    Have uvicorn see at once that a process died from which it awaits an answer.
-
-    It keeps the process's end of the pipe open beside its own, so nothing ends there: it would wait out the time above,
-    replace nobody and pass no SIGTERM on.
-    """
-    start = Process.start
-
-    def start_and_let_go(process: Process) -> None:
-        start(process)
-        process.child_conn.close()
-
-    Process.start = start_and_let_go  # type: ignore[method-assign,assignment]  # there is no other way in
-
-
-@contextmanager
-def _metrics_of_all(workers: int) -> Iterator[None]:
-    """Have several processes write their numbers into files, empty at the start: a scrape reaches one of them."""
-    if workers == 1:
-        yield
-        return
-    # Before prometheus-client is imported in them, which looks then. Within the folder that was told, if one was.
-    name = "PROMETHEUS_MULTIPROC_DIR"
-    with tempfile.TemporaryDirectory(prefix="metrics-", dir=os.environ.get(name), ignore_cleanup_errors=True) as folder:
-        os.environ[name] = folder
-        yield
-
 
 if __name__ == "__main__":
+    # First of all, since imports take their time, and until the server hears signals itself: nothing has been accepted
+    # by then, so there is nothing to wait for. Process 1 gets no signal at all that it has no handler for.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+
+    import logging
+    import sys
+
+    from fastapi_service.process import main
+
     status = main()
     logging.shutdown()
     sys.stdout.flush()

@@ -17,7 +17,7 @@ import psutil
 
 from support.lab import IMPORT_FROM, PROJECT
 
-__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "check_whole", "free_port", "read_all", "serving"]
+__all__ = ["FINAL", "LONG", "QUICK", "SOON", "Server", "check_whole", "environment", "free_port", "read_all", "serving"]
 
 FINAL = {"cancelled", "completed", "failed", "interrupted"}
 # For whatever should take no time, on a loaded machine under a CPU quota, in seconds.
@@ -90,6 +90,13 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def environment(**settings: object) -> dict[str, str]:
+    """Return the variables of a service with these settings."""
+    passed = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED)}
+    passed |= {"PYTHONPATH": f"{IMPORT_FROM}:{PROJECT / 'examples'}", "PYTHONUNBUFFERED": "1"}
+    return passed | {name.upper(): str(value) for name, value in settings.items()}
+
+
 @contextlib.contextmanager
 def serving(
     *options: str, before: Sequence[str] = (), after: Sequence[str] = (), **settings: object
@@ -103,16 +110,15 @@ def serving(
         after: what is run instead of it.
         **settings: its environment variables, in lower case.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED)}
-    environment |= {"PYTHONPATH": f"{IMPORT_FROM}:{PROJECT / 'examples'}", "PYTHONUNBUFFERED": "1"}
-    environment |= {name.upper(): str(value) for name, value in settings.items()}
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         service = after or [sys.executable, "-m", "fastapi_service"]
         command = [*before, *service, "--host", "127.0.0.1", "--port", str(port), *options]
         with log.open("wb") as out:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            process = subprocess.Popen(
+                command, env=environment(**settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
         server = Server(process, port, log)
         try:
             _wait_until_alive(server)
