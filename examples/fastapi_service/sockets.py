@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
+import cgexec
+from fastapi_service.execution import Ending
 from fastapi_service.hub import Follower, ends
 from fastapi_service.routes import JobId
 from fastapi_service.service import Service
@@ -19,8 +21,9 @@ from fastapi_service.wire import message, shown
 __all__ = ["router"]
 
 router = APIRouter()
-# RFC 6455's private range: the job of that id does not exist.
-_NO_SUCH_JOB = 4404
+# RFC 6455, section 7.4 and its registry.
+_ENDED, _SERVER_ERROR = 1000, 1011
+_NO_SUCH_JOB = 4404  # of its private range
 _LIVE_S = 1.0
 _LIVE_JOBS = 40
 
@@ -32,10 +35,9 @@ class _Gone(Exception):
 @router.websocket("/ws")
 async def start(websocket: WebSocket) -> None:
     """Start a job and push what happens to it. A full pool closes the socket with 1013, "try again later"."""
-    service: Service = websocket.app.state.service
-    await websocket.accept()
-    job, _ = await service.runner.start()
-    await _push(websocket, service, job.id, 0)
+    async with _accepted(websocket) as service:
+        job, _ = await service.runner.start()
+        await _push(websocket, service, job.id, 0)
 
 
 @router.websocket("/ws/{job_id}")
@@ -45,27 +47,45 @@ async def join(websocket: WebSocket, job_id: JobId, after: Annotated[int, Query(
 
     Who has had the last event is told the end once more; a number that was never given means now.
     """
-    service: Service = websocket.app.state.service
-    await websocket.accept()
-    await _push(websocket, service, job_id, min(after, await service.io.run(service.store.last_seq)))
+    async with _accepted(websocket) as service:
+        await _push(websocket, service, job_id, min(after, await service.io.run(service.store.last_seq)))
 
 
 @router.websocket("/live")
 async def live(websocket: WebSocket) -> None:
     """Push the state of the pool and the latest jobs every second; for the page."""
-    service: Service = websocket.app.state.service
-    await websocket.accept()
+    async with _accepted(websocket) as service:
+        await _until_gone(websocket, _show(websocket, service))
 
+
+@asynccontextmanager
+async def _accepted(websocket: WebSocket) -> AsyncIterator[Service]:
+    """Serve the client in the block. An error closes its line in words of its own, not as the end of a job does."""
+    await websocket.accept()
+    try:
+        yield websocket.app.state.service
+    except (cgexec.QueueFull, Ending):  # the application answers those, wherever they are raised
+        raise
+    except _Gone:
+        await _close(websocket, _NO_SUCH_JOB, "there is no such job")
+    except Exception:
+        await _close(websocket, _SERVER_ERROR, "the server failed, come back")
+        raise
+
+
+async def _close(websocket: WebSocket, code: int = _ENDED, reason: str = "") -> None:
+    with suppress(WebSocketDisconnect):  # it may go first, as its job has ended
+        await websocket.close(code, reason)
+
+
+async def _show(websocket: WebSocket, service: Service) -> None:
     def text() -> str:
         jobs = [shown(job) for job in service.store.latest(_LIVE_JOBS)]
         return json.dumps({**_pool(service), "jobs": jobs, "total": sum(service.store.counts().values())})
 
-    async def send() -> None:
-        while True:
-            await websocket.send_text(await service.io.run(text))
-            await asyncio.sleep(_LIVE_S)
-
-    await _until_gone(websocket, send())
+    while True:
+        await websocket.send_text(await service.io.run(text))
+        await asyncio.sleep(_LIVE_S)
 
 
 async def _push(websocket: WebSocket, service: Service, job_id: str, after: int) -> None:
@@ -115,14 +135,10 @@ async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) 
         results = await asyncio.gather(*tasks, return_exceptions=True)
     if any(isinstance(result, WebSocketDisconnect) for result in results):
         return
-    with suppress(WebSocketDisconnect):  # it may go first, as its job has ended
-        if isinstance(results[0], _Gone):
-            await websocket.close(_NO_SUCH_JOB, "there is no such job")
-            return
-        await websocket.close()
     for error in results:
         if isinstance(error, Exception):
             raise error
+    await _close(websocket)
 
 
 async def _read(websocket: WebSocket) -> None:

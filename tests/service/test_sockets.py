@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 from websockets.asyncio.client import connect
@@ -169,6 +170,31 @@ def test_a_job_that_is_not_there_closes_the_socket(quick):
             return closed.value.rcvd.code
 
     assert within(main()) == 4404
+
+
+FAILING = """
+import runpy, sys
+sys.argv[0] = "fastapi_service"
+import fastapi_service.runner as runner
+import fastapi_service.sockets as sockets
+if sys.argv.pop(1) == "start":
+    runner.Runner.start = lambda _: 1 / 0
+sockets.message = sockets._pool = lambda _: 1 / 0
+runpy.run_module("fastapi_service", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("path", "fails"), [("ws", "push"), ("live", "push"), ("ws", "start")])
+def test_an_error_of_the_server_is_not_told_as_the_end_of_a_job(path, fails):
+    async def main():
+        async with connect(f"{server.ws}/{path}") as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await read_all(socket)
+            return closed.value.rcvd
+
+    with serving(after=[sys.executable, "-c", FAILING, fails], **LONG) as server:
+        assert within(main()).code == 1011
+        assert "ZeroDivisionError" in server.said()
 
 
 def test_the_page_and_what_feeds_it(quick):
