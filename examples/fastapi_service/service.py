@@ -74,7 +74,10 @@ class Service:
 
     @asynccontextmanager
     async def _inside(self, _: object) -> AsyncIterator[None]:
-        await self.io.run(self.store.recover)
+        # A full disk is no reason not to serve, and the keeper does it again: where one process does not start, uvicorn
+        # ends them all.
+        with _logging("see to the jobs of dead processes"):
+            await self.io.run(self.store.recover)
         # What was loaded is not looked through again: a full collection took the loop 40 ms, now a few.
         gc.collect()
         gc.freeze()
