@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import cgexec
 from fastapi_service.settings import Settings
@@ -27,7 +28,8 @@ def give_way() -> None:
     CPUs that the jobs use up it would wait for its turn among them. On Linux niceness belongs to a thread.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
+        with suppress(OSError):  # seccomp may forbid it; raised here it would break the pool
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
 
 
 class Flaky(Exception):  # it is what a dependency is
