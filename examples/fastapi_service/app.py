@@ -8,14 +8,15 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from cgexec.starlette import add_queue_full_handler
 from fastapi_service import ops, routes, sockets
-from fastapi_service.execution import Ending
+from fastapi_service.admission import Broken, Ending
 from fastapi_service.service import Service
 from fastapi_service.settings import Settings
 
 __all__ = ["create_app"]
 
-# RFC 6455's registry of close codes.
-_SERVICE_RESTART = 1012
+# What a client is told whose job this process will not take: a word, and for a WebSocket a code of RFC 6455's registry,
+# "service restart" or "internal error".
+_REFUSALS: dict[type[Exception], tuple[str, int]] = {Ending: ("ending", 1012), Broken: ("broken", 1011)}
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -27,7 +28,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (ops, routes, sockets):
         app.include_router(part.router)
     add_queue_full_handler(app)
-    app.add_exception_handler(Ending, _ending)  # type: ignore[arg-type]  # Starlette asks for one kind of connection
+    for kind in _REFUSALS:
+        app.add_exception_handler(kind, _refuse)  # type: ignore[arg-type]  # Starlette asks for one kind of connection
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -36,9 +38,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _ending(connection: Request | WebSocket, error: Exception) -> JSONResponse | None:
+async def _refuse(connection: Request | WebSocket, error: Exception) -> JSONResponse | None:
     # A client that comes back soon meets another pod, or this one's successor.
+    word, code = _REFUSALS[type(error)]
     if isinstance(connection, WebSocket):
-        await connection.close(_SERVICE_RESTART, "the process ends, try again")
+        await connection.close(code, f"{word}, try again")
         return None
-    return JSONResponse({"error": "ending", "detail": str(error)}, 503, {"Retry-After": "5"})
+    return JSONResponse({"error": word, "detail": str(error)}, 503, {"Retry-After": "5"})

@@ -12,13 +12,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 import cgexec
 from fastapi_service import wire
-from fastapi_service.admission import Admission
+from fastapi_service.admission import Admission, Broken, Ending
 from fastapi_service.settings import Settings
 from fastapi_service.states import Event, State
 from fastapi_service.store import JobStore
 from fastapi_service.work import Flaky, simulate
 
-__all__ = ["Cancelled", "Ending", "Execution", "Tools"]
+__all__ = ["Cancelled", "Execution", "Tools"]
 
 _LOGGER = logging.getLogger("fastapi_service")
 T = TypeVar("T")
@@ -29,10 +29,6 @@ _LONGEST_ERROR = 2000
 
 class Cancelled(Exception):
     """The job was asked to end, and did."""
-
-
-class Ending(Exception):
-    """The process is about to end and starts nothing more."""
 
 
 class Failed(Exception):
@@ -85,9 +81,9 @@ class Execution:
 
         Raises:
             QueueFull: there is none.
-            Ending: the process is about to end.
+            Ending, Broken: there never will be.
         """
-        self.future = _unless_closed(lambda: self._admission.submit(self._work, 1))
+        self.future = self._admission.submit(self._work, 1)
 
     def accept(self) -> None:
         """Let the attempt begin: the job is in the store."""
@@ -115,7 +111,7 @@ class Execution:
             result = await self._attempts()
         except (Cancelled, Ending):
             await self._write(lambda: self._store.interrupt([self.id]))
-        except Failed as error:
+        except (Failed, Broken) as error:
             text = str(error)
             await self._write(lambda: self._store.move(self.id, State.FAILED, error=text))
         else:
@@ -165,11 +161,7 @@ class Execution:
     async def _enter(self, number: int) -> None:
         async with self._stoppable():
             self._heard = None
-            enter = self._admission.line_up(self._work, number)
-            try:
-                self.future = await enter
-            except RuntimeError as error:
-                raise Ending(str(error)) from None
+            self.future = await self._admission.line_up(self._work, number)
 
     async def _follow(self) -> None:
         """Write down that the attempt runs and how far it is, at most so often and its last word always."""
@@ -278,13 +270,6 @@ class Execution:
             _LOGGER.exception("job %s: its progress was not written", self.id)  # the next one may be
         else:
             self._wake()
-
-
-def _unless_closed(submit: Callable[[], T]) -> T:
-    try:
-        return submit()
-    except RuntimeError as error:  # after shutdown
-        raise Ending(str(error)) from None
 
 
 def _text(error: BaseException) -> str:

@@ -22,11 +22,14 @@ async def livez() -> PlainTextResponse:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> PlainTextResponse:
-    """Answer 503 at shutdown, or if memory has let nothing start for two minutes."""
+    """Answer 503 at shutdown, if the pool is broken, or if memory has let nothing start for two minutes."""
     service: Service = request.app.state.service
-    held = service.pool.stats().held_for or 0.0
+    seen = service.pool.stats()
+    held = seen.held_for or 0.0
     if service.closing:
         return PlainTextResponse("ending\n", 503)
+    if seen.closed is not None:
+        return PlainTextResponse(f"the pool takes no jobs: {seen.closed}\n", 503)
     if held >= _UNREADY_S:
         return PlainTextResponse(f"memory has let nothing start for {held:.0f} s\n", 503)
     return PlainTextResponse("ok\n")

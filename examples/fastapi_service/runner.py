@@ -39,7 +39,7 @@ class Runner:
 
         Raises:
             QueueFull: there is no place; there never was such a job then.
-            Ending: the process is about to end; likewise.
+            Ending, Broken: there never will be; likewise.
         """
         if job_id is None:
             return await asyncio.shield(asyncio.create_task(self._accept(uuid.uuid4().hex)))

@@ -64,7 +64,8 @@ class Service:
         self.io = cgexec.ThreadPoolExecutor(2, name="store", queue_size=math.inf, memory_guard=False)
         self.store = make_store(settings)
         self.hub = Hub(self.store, self.io, settings.poll)
-        self.runner = Runner(Tools(settings, Admission(settings, self.pool), self.store, self.io, self.hub.wake))
+        admission = Admission(settings, self.pool, lambda: self.closing)
+        self.runner = Runner(Tools(settings, admission, self.store, self.io, self.hub.wake))
         self.lifespan = Lifespan(self.pool, grace=settings.grace, on_end=self._end, inner=self._inside, io_ratio=0.9)
 
     @property

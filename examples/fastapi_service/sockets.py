@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 import cgexec
-from fastapi_service.execution import Ending
+from fastapi_service.admission import Broken, Ending
 from fastapi_service.hub import Follower, ends
 from fastapi_service.routes import JobId
 from fastapi_service.service import Service
@@ -64,7 +64,7 @@ async def _accepted(websocket: WebSocket) -> AsyncIterator[Service]:
     await websocket.accept()
     try:
         yield websocket.app.state.service
-    except (cgexec.QueueFull, Ending):  # the application answers those, wherever they are raised
+    except (cgexec.QueueFull, Ending, Broken):  # the application answers those, wherever they are raised
         raise
     except _Gone:
         await _close(websocket, _NO_SUCH_JOB, "there is no such job")

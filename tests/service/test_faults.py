@@ -3,11 +3,15 @@
 import asyncio
 import threading
 
+import pytest
+from fastapi_service import service
 from fastapi_service.app import create_app
 from fastapi_service.settings import Settings
+from fastapi_service.states import State
 
-from support.app import asking
-from support.jobs import within
+import cgexec
+from support.app import asking, until
+from support.jobs import Held, fail, jobs, within
 from support.service import SOON
 
 
@@ -33,4 +37,92 @@ def test_a_store_that_cannot_be_looked_through_at_the_start_is_looked_through_la
             assert (await client.get("/readyz")).status_code == 200
 
     looks, again = [], threading.Event()
+    within(main())
+
+
+# -- a pool that takes nothing more ----------------------------------------------------------------------------------
+
+
+def test_a_broken_pool_is_told_from_the_end_of_the_process(monkeypatch):
+    async def main():
+        async with asking(application()) as client:
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/process/a")).status_code == 202
+            assert (await until(client, "a", "failed"))["error"].startswith("BrokenThreadPool: ")
+            refused = await client.post("/jobs")
+            assert (refused.status_code, refused.json()["error"]) == (503, "broken")
+            ready = await client.get("/readyz")
+            assert (ready.status_code, ready.text.partition(":")[0]) == (503, "the pool takes no jobs")
+            assert (await client.get("/livez")).status_code == 200
+
+    monkeypatch.setattr(service, "give_way", lambda: 1 / 0)
+    within(main())
+
+
+@pytest.mark.parametrize(
+    ("closing", "end", "error"),
+    [
+        (False, State.FAILED, "RuntimeError: cannot schedule new futures after shutdown"),
+        (True, State.INTERRUPTED, "its process ended"),
+    ],
+)
+def test_what_waits_for_its_next_attempt_is_interrupted_by_the_end_of_the_process_alone(does, closing, end, error):
+    async def main():
+        async with jobs(Held()) as here:
+            await here.runner.start("a")
+            await here.store.gate.reached()
+            here.closing = closing
+            here.pool.shutdown(wait=False)
+            here.store.gate.open()
+            assert (await here.until("a", end)).error == error
+
+    does(fail)
+    within(main())
+
+
+# -- a system that gives no thread -----------------------------------------------------------------------------------
+
+
+class Threads:
+    """Refuses the pool's threads until it is told not to."""
+
+    def __init__(self, monkeypatch):
+        self.refuse, self.refused = True, threading.Event()
+        monkeypatch.setattr(threading.Thread, "start", self.start(threading.Thread.start))
+
+    def start(self, real):
+        def start(thread):
+            if self.refuse and thread.name.startswith("jobs"):
+                self.refused.set()
+                raise RuntimeError("can't start new thread")
+            real(thread)
+
+        return start
+
+
+def test_a_job_that_no_thread_can_be_had_for_is_refused_and_was_never_there(does, monkeypatch):
+    async def main():
+        async with jobs() as here:
+            with pytest.raises(cgexec.QueueFull, match="can't start new thread") as full:
+                await here.runner.start("a")
+            assert full.value.retry_after == here.settings.retry_after
+            assert here.store.get("a") is None
+            threads.refuse = False
+            await here.runner.start("a")
+            await here.until("a", State.COMPLETED)
+
+    threads = Threads(monkeypatch)
+    does(lambda *_: None)
+    within(main())
+
+
+def test_a_next_attempt_waits_for_a_thread(monkeypatch):
+    async def main():
+        async with jobs() as here:
+            entering = asyncio.create_task(here.admission.line_up(pow, 2, 3))
+            assert await asyncio.to_thread(threads.refused.wait, SOON)
+            threads.refuse = False
+            assert await asyncio.wrap_future(await entering) == 8
+
+    threads = Threads(monkeypatch)
     within(main())

@@ -176,10 +176,15 @@ FAILING = """
 import runpy, sys
 sys.argv[0] = "fastapi_service"
 import fastapi_service.runner as runner
+import fastapi_service.service as service
 import fastapi_service.sockets as sockets
-if sys.argv.pop(1) == "start":
+fails = sys.argv.pop(1)
+if fails == "push":
+    sockets.message = sockets._pool = lambda _: 1 / 0
+elif fails == "start":
     runner.Runner.start = lambda _: 1 / 0
-sockets.message = sockets._pool = lambda _: 1 / 0
+else:
+    service.give_way = lambda: 1 / 0  # breaks the pool
 runpy.run_module("fastapi_service", run_name="__main__")
 """
 
@@ -195,6 +200,20 @@ def test_an_error_of_the_server_is_not_told_as_the_end_of_a_job(path, fails):
     with serving(after=[sys.executable, "-c", FAILING, fails], **LONG) as server:
         assert within(main()).code == 1011
         assert "ZeroDivisionError" in server.said()
+
+
+def test_a_broken_pool_is_an_error_of_the_server():
+    async def main():
+        async with connect(f"{server.ws}/ws") as socket:
+            assert states(await read_all(socket))[-1] == "failed"
+        async with connect(f"{server.ws}/ws") as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            return closed.value.rcvd
+
+    with serving(after=[sys.executable, "-c", FAILING, "pool"], **LONG) as server:
+        found = within(main())
+        assert (found.code, found.reason.partition(",")[0]) == (1011, "broken")
 
 
 def test_the_page_and_what_feeds_it(quick):

@@ -51,7 +51,8 @@ class Jobs:
             workers, queue_size=queue_size, when_full="raise", memory_guard=False, name="jobs"
         )
         self.io = cgexec.ThreadPoolExecutor(2, queue_size=math.inf, memory_guard=False, name="store")
-        self.admission = Admission(self.settings, self.pool)
+        self.closing = False
+        self.admission = Admission(self.settings, self.pool, lambda: self.closing)
         self.runner = Runner(Tools(self.settings, self.admission, store, self.io, lambda: None))
 
     async def line(self) -> None:
@@ -76,6 +77,7 @@ async def jobs(
     try:
         yield made
     finally:
+        made.closing = True
         await made.pool.adrain(0)
         await made.runner.end()
         await made.pool.adrain(SOON)
