@@ -12,29 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fastapi_service.sqlite_file import opened, writing
 from fastapi_service.states import FINAL, Event, Job, State, left, moved, reported
 
 __all__ = ["SqliteStore"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL,
-    progress REAL NOT NULL, result TEXT, error TEXT, started REAL, ended REAL
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, owner);
-CREATE INDEX IF NOT EXISTS jobs_by_created ON jobs (created);
-CREATE INDEX IF NOT EXISTS jobs_by_ended ON jobs (ended);
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL,
-    attempt INTEGER NOT NULL, progress REAL NOT NULL, result TEXT, error TEXT
-);
-CREATE INDEX IF NOT EXISTS events_by_job ON events (job, seq);
-"""
 _JOB = "id, owner, created, state, attempt, progress, result, error, started, ended"
 _EVENT = "seq, job, at, state, attempt, progress, result, error"
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
-# A writer waits so long for those of other processes, in seconds; they hold the file for less than a millisecond.
-_BUSY_S = 30.0
 
 
 class SqliteStore:
@@ -53,21 +38,8 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._alive = Path(f"{path}.owners")
         self._alive.mkdir(parents=True, exist_ok=True)
+        self._database: sqlite3.Connection | None = opened(path)
         self._own = self._hold_own()
-        self._database: sqlite3.Connection | None = sqlite3.connect(
-            path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        # WAL: readers of other processes never wait. A crash of the machine may cost the last transactions, one of the
-        # process does not.
-        for line in (
-            "PRAGMA journal_mode=WAL",
-            "PRAGMA synchronous=NORMAL",
-            f"PRAGMA busy_timeout={_BUSY_S * 1000:.0f}",
-        ):
-            self._database.execute(line)
-        with self._writing() as database:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -183,16 +155,8 @@ class SqliteStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as database:
-            # IMMEDIATE: a reader that becomes a writer is refused at once if another wrote meanwhile, and never waits.
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:  # where the disk is full SQLite has gone back by itself
-                    database.execute("ROLLBACK")
-                raise
+        with self._reading() as database, writing(database):
+            yield database
 
     def _hold_own(self) -> int:
         """Return a descriptor that holds the lock on this process's file."""

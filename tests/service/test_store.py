@@ -5,10 +5,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from fastapi_service import sqlite_file
 from fastapi_service.sqlite_store import SqliteStore
 from fastapi_service.states import State
 from fastapi_service.store import MemoryStore
@@ -246,3 +249,39 @@ def test_a_store_that_was_closed_takes_nothing_more(tmp_path):
         store.get("a")
     with closing(SqliteStore(tmp_path / "jobs.db")) as again:
         assert again.get("a").state is State.QUEUED
+
+
+@contextmanager
+def being_made(path):
+    """Another process has begun to make the file, and is amid a transaction."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE other (id)")
+        yield other
+
+
+def test_of_several_that_make_the_file_at_once_each_waits(tmp_path, monkeypatch):
+    """SQLite refuses the first step at once, however long it is told to wait."""
+
+    class Refused(sqlite3.Connection):
+        def execute(self, *arguments):
+            try:
+                return super().execute(*arguments)
+            except sqlite3.OperationalError:
+                refused.set()
+                raise
+
+    refused, path = threading.Event(), tmp_path / "jobs.db"
+    with being_made(path) as other, ThreadPoolExecutor(1) as thread:
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Refused))
+        making = thread.submit(SqliteStore, path)
+        assert refused.wait(SOON)
+        other.execute("COMMIT")
+        with closing(making.result(SOON)) as store:
+            assert store.create("a")[1]
+
+
+def test_but_not_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "_BUSY_S", 0.0)
+    with being_made(tmp_path / "jobs.db"), pytest.raises(sqlite3.OperationalError, match="locked"):
+        SqliteStore(tmp_path / "jobs.db")
