@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from fastapi_service.service import Service
 from fastapi_service.states import Job
-from fastapi_service.wire import shown
+from fastapi_service.wire import listed, shown
 
 __all__ = ["JobId", "router"]
 
@@ -38,10 +38,10 @@ async def process(request: Request, job_id: JobId) -> JSONResponse:
 
 @router.get("/jobs", response_class=Response)
 async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
-    """Return the jobs of all processes: those that are being worked on, then the latest."""
+    """Return the jobs of all processes, without results: those that are being worked on, then the latest."""
     service = _service(request)
     # A thousand jobs take some 50 ms to become text, which the loop has not got.
-    text = await service.io.run(lambda: json.dumps([shown(job) for job in service.store.latest(limit)]))
+    text = await service.io.run(lambda: json.dumps([listed(job) for job in service.store.latest(limit)]))
     return Response(text, media_type="application/json")
 
 

@@ -16,7 +16,7 @@ from fastapi_service.hub import Follower, ends
 from fastapi_service.routes import JobId
 from fastapi_service.service import Service
 from fastapi_service.states import FINAL, Event
-from fastapi_service.wire import message, shown
+from fastapi_service.wire import listed, message
 
 __all__ = ["router"]
 
@@ -80,7 +80,7 @@ async def _close(websocket: WebSocket, code: int = _ENDED, reason: str = "") -> 
 
 async def _show(websocket: WebSocket, service: Service) -> None:
     def text() -> str:
-        jobs = [shown(job) for job in service.store.latest(_LIVE_JOBS)]
+        jobs = [listed(job) for job in service.store.latest(_LIVE_JOBS)]
         return json.dumps({**_pool(service), "jobs": jobs, "total": sum(service.store.counts().values())})
 
     while True:

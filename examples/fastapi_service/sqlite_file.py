@@ -8,17 +8,18 @@ from pathlib import Path
 
 __all__ = ["opened", "writing"]
 
+# A result may be large: it stands last, since SQLite goes through it to whatever stands behind.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL,
-    progress REAL NOT NULL, result TEXT, error TEXT, started REAL, ended REAL
+    progress REAL NOT NULL, error TEXT, started REAL, ended REAL, result TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, owner);
 CREATE INDEX IF NOT EXISTS jobs_by_created ON jobs (created);
 CREATE INDEX IF NOT EXISTS jobs_by_ended ON jobs (ended);
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL,
-    attempt INTEGER NOT NULL, progress REAL NOT NULL, result TEXT, error TEXT
+    attempt INTEGER NOT NULL, progress REAL NOT NULL, error TEXT, result TEXT
 );
 CREATE INDEX IF NOT EXISTS events_by_job ON events (job, seq);
 """

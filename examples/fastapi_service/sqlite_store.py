@@ -18,6 +18,7 @@ from fastapi_service.states import FINAL, Event, Job, State, left, moved, report
 __all__ = ["SqliteStore"]
 
 _JOB = "id, owner, created, state, attempt, progress, result, error, started, ended"
+_LISTED = _JOB.replace("result", "NULL")
 _EVENT = "seq, job, at, state, attempt, progress, result, error"
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
@@ -130,7 +131,7 @@ class SqliteStore:
     def latest(self, limit: int) -> list[Job]:
         with self._reading() as database:
             rows = database.execute(
-                f"SELECT {_JOB} FROM jobs ORDER BY started IS NOT NULL AND ended IS NULL DESC, created DESC LIMIT ?",
+                f"SELECT {_LISTED} FROM jobs ORDER BY started IS NOT NULL AND ended IS NULL DESC, created DESC LIMIT ?",
                 (limit,),
             )
             return [_from_row(row) for row in rows]

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
 
@@ -39,7 +40,11 @@ class JobStore(Protocol):
         """Return the number of the latest event."""
 
     def latest(self, limit: int) -> list[Job]:
-        """Return the jobs that are being worked on, then the others; of each the one made last first."""
+        """
+        Return the jobs that are being worked on, then the others; of each the one made last first.
+
+        Without their results, which may be large: `get` returns the one that is wanted.
+        """
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs there are in each state."""
@@ -111,7 +116,8 @@ class MemoryStore:
     def latest(self, limit: int) -> list[Job]:
         with self._lock:
             jobs = reversed(self._jobs.values())
-            return sorted(jobs, key=lambda job: not job.in_work)[:limit]
+            found = sorted(jobs, key=lambda job: not job.in_work)[:limit]
+        return [replace(job, result=None) for job in found]
 
     def counts(self) -> dict[State, int]:
         with self._lock:

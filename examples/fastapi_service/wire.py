@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi_service.states import Event, Job
 
-__all__ = ["check", "message", "shown"]
+__all__ = ["check", "listed", "message", "shown"]
 
 _FIELDS = tuple(field.name for field in fields(Job))
 
@@ -30,6 +30,13 @@ def shown(job: Job) -> dict[str, Any]:
     """Return a job as JSON shows it."""
     # Not `asdict`: that copies the result, however large it is.
     return {name: getattr(job, name) for name in _FIELDS}
+
+
+def listed(job: Job) -> dict[str, Any]:
+    """Return a job as a list of many shows it: without its result, which may be large."""
+    found = shown(job)
+    del found["result"]
+    return found
 
 
 def message(event: Event) -> dict[str, Any]:

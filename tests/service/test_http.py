@@ -30,7 +30,8 @@ def test_a_job_runs_and_its_result_is_kept(quick):
     job = quick.wait(answer.json()["id"], "completed")
     assert job["result"]["bytes"] == 1 << 20
     assert (job["progress"], job["attempt"], job["error"]) == (100.0, 1, None)
-    assert job["id"] in [each["id"] for each in quick.get("/jobs").json()]
+    (listed,) = [each for each in quick.get("/jobs").json() if each["id"] == job["id"]]
+    assert listed == {name: value for name, value in job.items() if name != "result"}
 
 
 def test_the_callers_id_runs_once_however_often_it_is_asked_for(quick):

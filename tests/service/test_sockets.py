@@ -225,5 +225,6 @@ def test_the_page_and_what_feeds_it(quick):
     _, live = within(main())
     assert {"limit", "running", "waiting", "memory_used", "jobs", "why"} <= set(live)
     assert live["jobs"][0]["state"] in {*FINAL, "running", "queued"}
+    assert not any("result" in job for job in live["jobs"])
     page = quick.get("/")
     assert page.headers["content-type"].startswith("text/html")

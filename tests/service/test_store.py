@@ -139,6 +139,12 @@ def test_what_is_being_worked_on_comes_before_what_waits(store):
     assert [job.id for job in store.latest(2)] == ["retrying", "running"]
 
 
+def test_a_list_has_no_results(store):
+    finish(store, "a", "large")
+    assert [(job.id, job.state, job.result) for job in store.latest(10)] == [("a", State.COMPLETED, None)]
+    assert store.get("a").result == "large"
+
+
 # -- a file ----------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +157,19 @@ def test_what_one_process_writes_another_reads(tmp_path):
         assert [event.state for event in one.events(0)] == ["queued", "running", "cancelling"]
         assert other.unfinished() == [], "that is for its own process to see"
         assert other.interrupt(["a"]) == 0
+
+
+def test_nor_are_they_read_for_it(tmp_path):
+    def note(_, table, column, *__):
+        read.append((table, column))
+        return sqlite3.SQLITE_OK
+
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        read = []
+        store._database.set_authorizer(note)
+        store.latest(10)
+        assert ("jobs", "ended") in read
+        assert ("jobs", "result") not in read
 
 
 def test_the_jobs_of_a_living_process_are_left_alone(tmp_path):
