@@ -31,7 +31,7 @@ async def start(request: Request) -> JSONResponse:
 
 @router.get("/process/{job_id}")
 async def process(request: Request, job_id: JobId) -> JSONResponse:
-    """Start a job under the caller's id: 202. The same id never runs twice: 200, and what became of it."""
+    """Start a job under the caller's id: 202. As long as it is kept, that id does not run again: 200 and the job."""
     job, new = await _service(request).runner.start(job_id)
     return _answer(job, 202 if new else 200)
 

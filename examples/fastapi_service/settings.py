@@ -31,7 +31,7 @@ class Settings:
         drop_rate: the share of pushed messages after which the connection is cut.
         seed: of both.
         database: a SQLite file for all processes of this container; empty: memory, for one process.
-        keep_seconds: how long the results of ended jobs are kept.
+        keep_seconds: how long ended jobs are kept: their results, and that their ids do not run again.
         keep_jobs: how many.
         heartbeat: a silent WebSocket gets a message so often, since proxies cut lines that are silent for a minute.
         poll: how often events of other processes are looked for.

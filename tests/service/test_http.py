@@ -140,6 +140,15 @@ def test_results_are_kept_in_a_bounded_number():
         assert {job["state"] for job in server.get("/jobs").json()} == {"completed"}
 
 
+def test_an_id_runs_again_when_its_job_is_kept_no_more():
+    """Which the README says; whoever changes that has to change this."""
+    with serving(**QUICK, keep_jobs=0) as server:
+        assert server.get("/process/again").status_code == 202
+        while server.get("/jobs/again").status_code == 200:
+            pass
+        assert server.get("/process/again").status_code == 202
+
+
 def test_metrics_are_readable(quick):
     quick.wait(quick.start(), "completed")
     text = quick.get("/metrics").text

@@ -175,4 +175,4 @@ def test_a_killed_service_shows_what_was_interrupted_when_it_is_back(tmp_path):
     with serving(**QUICK, database=path) as server:
         assert server.get(f"/jobs/{job_id}").json()["state"] == "interrupted"
         again = server.get(f"/process/{job_id}")
-        assert (again.status_code, again.json()["state"]) == (200, "interrupted"), "the same id never runs twice"
+        assert (again.status_code, again.json()["state"]) == (200, "interrupted"), "its id does not run again"
