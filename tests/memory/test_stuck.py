@@ -2,13 +2,14 @@
 
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import cgexec
 from cgexec._pool.watch import Watch
 from cgexec.testing import Container, clock, inside
-from support.pools import SOON, eventually
+from support.pools import SOON, eventually, holding
 
 
 def test_a_submitter_that_holds_the_results_is_let_in(tmp_path):
@@ -49,6 +50,28 @@ def test_what_would_be_the_kill_is_not_started_for_a_minute(tmp_path, caplog):
         box.change(used="923Mi")  # now it would fit, into the margin at least
         eventually(lambda: (now.advance(1), future.done())[1])
     assert "[memory-forced]" in caplog.text
+
+
+@pytest.mark.parametrize("policy", [{"when_full": "block", "submit_timeout": SOON}, {"when_full": "raise"}], ids=repr)
+def test_a_pool_without_places_opens_again_after_the_gate_was_closed(tmp_path, policy):
+    """Nothing can wait in it, and without anything that waits or runs nobody would look at memory again."""
+    box = Container(tmp_path, memory="1Gi", used="50Mi")
+    with (
+        clock() as now,
+        inside(box),
+        cgexec.ThreadPoolExecutor(2, queue_size=0, **policy) as pool,
+        ThreadPoolExecutor(1) as submitter,
+    ):
+        with holding(pool, 1) as hold:
+            box.change(used="980Mi")
+            eventually(lambda: (now.advance(1), pool.stats().memory_used == 980 << 20)[1])
+        hold.futures[0].result(SOON)
+        eventually(lambda: pool.stats().running == 0)
+        now.advance(1)
+        box.change(used="50Mi")
+        future = submitter.submit(pool.submit, pow, 2, 3)
+        eventually(lambda: (now.advance(1), future.done())[1])
+        assert future.result(SOON).result(SOON) == 8
 
 
 class Interrupted(BaseException):

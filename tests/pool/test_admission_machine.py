@@ -274,6 +274,11 @@ class AdmissionMachine(RuleBasedStateMachine):
         assert not self.lined or self.state.is_full()
 
     @invariant()
+    def a_pool_without_work_accepts_some(self):
+        if not self.state.running and not self.state.waiting():
+            assert not self.state.is_full()
+
+    @invariant()
     def every_worker_is_in_one_state_and_the_numbers_agree(self):
         state = self.state
         for worker in state.staff:

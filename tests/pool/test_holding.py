@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from cgexec._pool import holding
+from cgexec._pool import holding, lines
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds
-from cgexec._pool.records import Verdict, Worker
+from cgexec._pool.records import Ticket, Verdict, Worker
 from cgexec._pool.task import COMPLETED, STARVED, Extra
 from support.pools import started, task
 
@@ -182,6 +182,20 @@ def test_with_the_gate_closed_no_more_is_accepted_than_runs():
     assert state.waiting() == state.running + 1
     fund(state, Funds(bounded=False))
     assert state.offer(task(state)) is not Verdict.FULL
+
+
+def test_with_the_gate_closed_and_no_places_one_is_accepted_where_nothing_runs():
+    state = Admission(4, 0)
+    state.price = lambda _: 10.0
+    first, lined = task(state), task(state)
+    worker = started(state.offer(first))
+    assert state.next(worker, 0.0, 0) is first
+    fund(state, Funds(bounded=True, budget=-math.inf, shut=True))
+    assert state.offer(task(state)) is Verdict.FULL, "something runs"
+    assert lines.line_up(state, lined, Ticket()) is Verdict.FULL
+    assert state.next(worker, 1.0, COMPLETED) is Verdict.LOOK, "the head of the line has come in"
+    assert (list(state.queue), len(state.line)) == ([lined], 0)
+    assert state.offer(task(state)) is Verdict.FULL, "one is enough to have memory looked at"
 
 
 def test_where_only_observed_it_starts_and_is_counted():

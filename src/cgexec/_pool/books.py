@@ -98,7 +98,10 @@ class Books(Guarded):
     def is_full(self) -> bool:
         """Return whether a newcomer has to wait for a place."""
         if self.shut:  # the arguments of what waits are memory, too
-            return self.waiting() > self.running or self.waiting() >= self.places
+            # But one may come to a pool without work, even if there are no places: nobody looks at memory for such a
+            # pool, so nobody would open the gate again.
+            places = self.places if self.running else max(1, self.places)
+            return self.waiting() > self.running or self.waiting() >= places
         free = self.allowed - self.running
         return self.waiting() >= self.places + (max(0, free))
 
