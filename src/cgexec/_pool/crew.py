@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
-from cgexec._pool import life, sizes
+from cgexec._pool import life, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.beginning import begin
 from cgexec._pool.hands import EXITING, RETRY, Hands
@@ -32,7 +32,8 @@ _BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool
 
 # How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.
 _LOOK_AGAIN = 1.0
-_LOOK_AT_EXIT = 0.02
+# And how often one looks at memory that nobody else would look at.
+_LOOK_HELD = 0.02
 
 
 class Crew(Hands):
@@ -208,16 +209,31 @@ class Crew(Hands):
         """
         Look at memory, as it did not suffice, and ask once more; a second refusal stands until others look.
 
-        When the interpreter is ending nobody else does, as the ticker has been stopped: then one looks again oneself.
+        Where nobody will, one parks here and looks again oneself: the ticker is stopped when the interpreter is ending,
+        and the system may have refused it a thread.
         """
+        self.watch.look()
         while True:
-            self.watch.look()
             answer = self.state.next(worker, monotonic(), 0)
             worker.looked = False
-            if answer is not Verdict.PARK or not self.state.held or not life.is_over():
+            if answer is not Verdict.PARK or not self.state.held:
                 return answer
-            sleep(_LOOK_AT_EXIT)
+            if ticker.expects(self.watch) and not life.is_over():
+                return answer
+            self.run_errands(worker)
+            worker.wake.acquire(timeout=_LOOK_HELD)
+            if monotonic() >= self.watch.due:  # of many that wait here one is enough
+                self.watch.look()
             worker.looked = True
+
+    def run_errands(self, worker: Worker) -> None:
+        """Do what the state machine left to the worker."""
+        if worker.errand is not None:
+            errand, worker.errand = worker.errand, None
+            self.act(errand)
+        if worker.chores is not None:
+            chores, worker.chores = worker.chores, None
+            self.call_all((), chores)
 
     def lose(self, worker: Worker, error: BaseException | None = None) -> None:
         """Go on without a worker whose thread ends by an error that is none of a task's."""

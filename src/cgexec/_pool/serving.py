@@ -74,12 +74,8 @@ def _serve(crew: "Crew", worker: Worker) -> None:
             continue
         if task is look:
             task = crew.look_and_ask(worker)
-        if worker.errand is not None:
-            errand, worker.errand = worker.errand, None
-            crew.act(errand)
-        if worker.chores is not None:
-            chores, worker.chores = worker.chores, None
-            crew.call_all((), chores)
+        if worker.errand is not None or worker.chores is not None:
+            crew.run_errands(worker)
         if task is park:
             outcome = 0
             if idle_timeout is None:

@@ -16,7 +16,7 @@ from cgexec._pool import life
 from cgexec._pool.beginning import begin
 from cgexec._pool.here import here
 
-__all__ = ["Ticking", "call_at", "forget"]
+__all__ = ["Ticking", "call_at", "expects", "forget"]
 
 _LOGGER = logging.getLogger("cgexec")
 _NAME = "cgexec-ticker"
@@ -44,6 +44,7 @@ class _Ticker:
         self._wake.acquire()
         self.dues: dict[Ticking, float] = {}
         self.thread: threading.Thread | None = None
+        self._refused = 0
 
     def call_at(self, what: Ticking, when: float) -> None:
         with self._lock:
@@ -59,13 +60,21 @@ class _Ticker:
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
             with self._lock:
                 self.thread = None
-            _LOGGER.warning(
-                "[ticker-refused] no thread for time-outs could be started; they are looked at when one can"
-            )
+                self._refused += 1
+                refused = self._refused
+            if refused & (refused - 1) == 0:  # the first, second, fourth, eighth ...
+                _LOGGER.warning(
+                    "[ticker-refused] no thread for time-outs could be started (%d times so far); they are looked at "
+                    "when one can", refused,
+                )  # fmt: skip
         except BaseException:  # a signal's
             if thread.ident is None:
                 self.thread = None
             raise
+
+    def expects(self, what: object) -> bool:
+        with self._lock:
+            return what in self.dues and self.thread is not None and self.thread.ident is not None
 
     def _make(self) -> threading.Thread:
         try:
@@ -145,6 +154,11 @@ life.at_exit(lambda: _ticker.stop())  # noqa: PLW0108  # the one there is then
 def call_at(what: Ticking, when: float) -> None:
     """Have ``what.tick`` called at that monotonic time, or sooner if it is expected sooner."""
     _ticker.call_at(what, when)
+
+
+def expects(what: object) -> bool:
+    """Return whether ``what.tick`` will be called: its time is set, and the thread for it was not refused."""
+    return _ticker.expects(what)
 
 
 def forget(what: Ticking) -> None:

@@ -144,12 +144,12 @@ class Watch:
             for crew, worker, chores in calls:
                 crew.call_all([] if worker is None else [worker], chores)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> float | None:
         """
-        Look because nobody did for a while.
+        Look because nobody did for a while; return when to come again if another is at it.
 
-        Whoever looks has this called again if there is work, this thread or the one it finds at it; so with no work
-        there is no thread, and with work never nobody who comes again.
+        Whoever looks has this called again if there is work; so with no work there is no thread. The clock stays until
+        the other has done so, as it might be refused a new thread then.
         """
         if self._wants_relief and self.relief.is_due(now) and self._lock.acquire(False):
             try:
@@ -158,6 +158,7 @@ class Watch:
                 self._lock.release()
             self._wants_relief = False
         self.look()
+        return now + _TICK_HELD_S if self._wanted else None
 
     # -- one look ---------------------------------------------------------------------------------------------------
 
