@@ -67,7 +67,7 @@ INSIDE = {
         {"served"},
         {"life", "overdue", "mapping", "relayed", "crowd", "beginning"},
         {"ticker", "reports", "serving", "recording"},
-        {"flight"},
+        {"flight", "relieving"},
         {"hands"},
         {"crew", "inner", "adapting"},
         {"relay"},

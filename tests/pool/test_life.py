@@ -9,6 +9,7 @@ import pytest
 import cgexec
 from cgexec import testing
 from cgexec._pool import endings, overdue, ticker
+from cgexec._pool.beginning import background
 from support.pools import SOON, Hold, eventually, holding
 
 
@@ -327,7 +328,7 @@ def test_a_worker_that_dies_is_replaced_and_its_task_ends(monkeypatch, caplog):
 
 def test_the_end_of_the_interpreter_does_not_mind_a_ticker_that_is_about_to_be_started():
     own = ticker._Ticker()
-    thread = own.thread = own._make()
+    thread = own.thread = background(own._run, "cgexec-ticker")
     own.stop()
     thread.start()  # by whoever was about to
     thread.join(SOON)

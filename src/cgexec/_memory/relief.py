@@ -1,13 +1,13 @@
-"""Memory that could be given back: collect cycles, and have the allocator return what it keeps."""
+"""
+Memory that could be given back: when to ask for it, by what, and what it brought. Pure: readings and times are handed
+in, somebody else carries it out.
+"""
 
-import gc
-from time import monotonic
 from typing import NamedTuple
 
-from cgexec._memory.allocator import pin, trim
-from cgexec._memory.gauge import Gauge, Reading
+from cgexec._memory.gauge import Reading
 
-__all__ = ["Relief", "Relieved"]
+__all__ = ["Asked", "Relief", "Relieved"]
 
 # Not more often than this, in seconds; twice as long after each time that it did not help, up to the most.
 _LEAST_S, _MOST_S = 0.1, 60.0
@@ -18,55 +18,67 @@ _COLLECT_S = 2.0
 _HELPED = 0.02
 
 
+class Asked:
+    """
+    Memory asked back once: from the allocator, and before that from the collector if *collects*. Whoever carries it out
+    sets *done*, or leaves it where it could not be done, and then *ended*, a monotonic time in seconds.
+    """
+
+    __slots__ = ("begun", "collects", "done", "ended", "used")
+
+    def __init__(self, used: int, begun: float, *, collects: bool) -> None:
+        self.used = used  # before
+        self.begun = begun
+        self.collects = collects
+        self.done = False
+        self.ended: float | None = None
+
+
 class Relieved(NamedTuple):
     """What one time of it brought. *bytes* may be negative: others went on meanwhile."""
 
     bytes: int
     seconds: float
+    collected: bool
 
 
 class Relief:
-    """Decides when, does it, and measures what it brought. Used by one thread at a time."""
+    """Used by one thread at a time."""
 
     def __init__(self) -> None:
         self.times = 0
         self.bytes = 0  # all that came back
-        self.pinned = False
+        self._asked: Asked | None = None
+        self._in_vain = False  # the allocator alone gave nothing back the last time
         self._wait = _LEAST_S
         self._due = self._collect_due = 0.0
 
-    def is_due(self, now: float) -> bool:
-        """Return whether it may be tried again."""
-        return now >= self._due
-
-    def pin(self) -> bool:
-        """Have what is freed from now on come back by itself; True the first time, where that can be had."""
-        first, self.pinned = not self.pinned, True
-        return first and pin()
-
-    def give(self, gauge: Gauge) -> Relieved | None:
-        """Try to get memory back; None if nothing can be read. Takes a millisecond, or seconds with a large heap."""
-        begin = monotonic()
-        before = gauge.read(begin)
-        trim()
-        after = gauge.read(begin)
-        if before is not None and after is not None and before.used - after.used < _HELPED * after.limit:
-            after = self._collect(gauge, begin) or after
-        end = monotonic()
-        self.times += 1
-        freed = 0 if before is None or after is None else before.used - after.used
-        helped = after is not None and freed >= _HELPED * after.limit
-        self._wait = _LEAST_S if helped else min(_MOST_S, self._wait * 2)
-        self._due = end + max(self._wait, (end - begin) / _SHARE)
-        self.bytes += max(0, freed)
-        return None if before is None or after is None else Relieved(freed, end - begin)
-
-    def _collect(self, gauge: Gauge, now: float) -> Reading | None:
-        """Look for cycles, if that was not done of late."""
-        if now < self._collect_due:
+    def ask(self, used: int, now: float) -> Asked | None:
+        """Return what is to be done now; None if it was done of late, or is still being done."""
+        if self._asked is not None or now < self._due:
             return None
-        gc.collect()
-        trim()
-        end = monotonic()
-        self._collect_due = end + max(_COLLECT_S, (end - now) / _SHARE)
-        return gauge.read(end)
+        self._asked = Asked(used, now, collects=self._in_vain and now >= self._collect_due)
+        return self._asked
+
+    def measure(self, reading: Reading | None, begin: float) -> Relieved | None:
+        """Return what the last time brought, by the first *reading*, begun at *begin*, since it ended; else None."""
+        asked = self._asked
+        if asked is None or asked.ended is None or asked.ended > begin:
+            return None
+        self._asked = None
+        seconds = asked.ended - asked.begun
+        freed = 0 if reading is None or not asked.done else asked.used - reading.used
+        helped = reading is not None and freed >= _HELPED * reading.limit
+        if asked.collects:
+            self._collect_due = asked.ended + max(_COLLECT_S, seconds / _SHARE)
+        self._in_vain = asked.done and not asked.collects and not helped
+        if self._in_vain and begin >= self._collect_due:
+            self._due = begin  # for the collector
+        else:
+            self._wait = _LEAST_S if helped else min(_MOST_S, self._wait * 2)
+            self._due = asked.ended + max(self._wait, seconds / _SHARE)
+        if reading is None or not asked.done:
+            return None
+        self.times += 1
+        self.bytes += max(0, freed)
+        return Relieved(freed, seconds, asked.collects)

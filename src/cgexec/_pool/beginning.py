@@ -6,10 +6,11 @@ for it for ever (CPython 3.11 to 3.15). At the fuse that happens.
 """
 
 import threading
+from collections.abc import Callable
 
 from cgexec._memory.fuse import fuse
 
-__all__ = ["begin"]
+__all__ = ["background", "begin"]
 
 # A thread that has not begun after so many seconds at the fuse hardly ever will; if it does, it ends at once.
 PATIENCE_S = 3.0
@@ -32,6 +33,14 @@ class _Begun(threading.Event):
             if fuse().limit is not None and not self.is_set():
                 raise _NeverBegan
         return super().wait(timeout)
+
+
+def background(target: Callable[[], object], name: str) -> threading.Thread:
+    """Return a thread for *target* that the interpreter does not wait for, where there are such; not yet started."""
+    try:
+        return threading.Thread(target=target, name=name, daemon=True)
+    except RuntimeError:  # subinterpreters have none
+        return threading.Thread(target=target, name=name, daemon=False)
 
 
 def begin(thread: threading.Thread) -> None:

@@ -169,11 +169,11 @@ class Reports:
         )
 
     def relieved(self, relieved: Relieved | None, relief: Relief) -> None:
-        """Say what a collection brought."""
+        """Say what came of asking memory back."""
         if relieved is not None and relief.times & (relief.times - 1) == 0:  # the first, second, fourth ...
             _LOGGER.info(
-                "[memory-relieved] memory was short: malloc_trim() and gc.collect() gave back %s in %.0f ms (%d times "
-                "so far, %s in all)",
+                "[memory-relieved] memory was short: %s gave back %s in %.0f ms (%d times so far, %s in all)",
+                "gc.collect() and malloc_trim()" if relieved.collected else "malloc_trim()",
                 format_bytes(max(0, relieved.bytes)), relieved.seconds * 1000, relief.times, format_bytes(relief.bytes),
             )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cgexec._memory.fuse import fuse
 from cgexec._pool import life
-from cgexec._pool.beginning import begin
+from cgexec._pool.beginning import background, begin
 from cgexec._pool.here import here
 
 __all__ = ["Ticking", "call_at", "expects", "forget"]
@@ -54,7 +54,7 @@ class _Ticker:
             if self.thread is not None:
                 self._notify()
                 return
-            thread = self.thread = self._make()
+            thread = self.thread = background(self._run, _NAME)  # in a subinterpreter `stop` ends it
         try:
             begin(thread)
         except (RuntimeError, MemoryError):  # no thread to be had: whoever asks next tries again
@@ -75,12 +75,6 @@ class _Ticker:
     def expects(self, what: object) -> bool:
         with self._lock:
             return what in self.dues and self.thread is not None and self.thread.ident is not None
-
-    def _make(self) -> threading.Thread:
-        try:
-            return threading.Thread(target=self._run, name=_NAME, daemon=True)
-        except RuntimeError:  # subinterpreters have no daemons; `stop` ends it before they wait for it
-            return threading.Thread(target=self._run, name=_NAME, daemon=False)
 
     def stop(self) -> None:
         """Expect nothing any more: the interpreter is ending, and finishes what waits however long it waited."""

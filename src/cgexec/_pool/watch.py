@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from cgexec._kernel.host import allocations_are_limited
+from cgexec._memory.allocator import pin
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.fuse import fuse
@@ -26,6 +27,7 @@ from cgexec._pool.flight import flight
 from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, Price, given_for
 from cgexec._pool.records import Chore, Worker
+from cgexec._pool.relieving import relieve
 from cgexec._pool.reports import Reports
 from cgexec._pool.shares import Claim, Shares
 from cgexec._pool.task import Task
@@ -75,7 +77,7 @@ class Watch:
         self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
-        self._wants_relief = False
+        self._wants_relief = self._pinned = False
         self._held_at, self._still_s = 0, _TICK_HELD_S
 
     def add(self, crew: Hands) -> None:
@@ -151,14 +153,21 @@ class Watch:
         Whoever looks has this called again if there is work; so with no work there is no thread. The clock stays until
         the other has done so, as it might be refused a new thread then.
         """
-        if self._wants_relief and self.relief.is_due(now) and self._lock.acquire(False):
-            try:
-                self.reports.relieved(self.relief.give(self.gauge), self.relief)
-            finally:
-                self._lock.release()
-            self._wants_relief = False
         self.look()
+        self._ask_back(now)
         return now + _TICK_HELD_S if self._wanted else None
+
+    def _ask_back(self, now: float) -> None:
+        """Ask memory back if tasks are held for want of it; what that brought is seen by the looks that follow."""
+        reading = self.planner.reading
+        if not self._wants_relief or reading is None or not self._lock.acquire(False):
+            return
+        try:
+            asked = self.relief.ask(reading.used, now)
+        finally:
+            self._lock.release()
+        if asked is not None:
+            relieve(asked, self)
 
     # -- one look ---------------------------------------------------------------------------------------------------
 
@@ -170,6 +179,7 @@ class Watch:
         # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
+        self.reports.relieved(self.relief.measure(reading, begin), self.relief)
         needs = {id(pool.crew): pool.need for pool in pools}
         failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
@@ -221,6 +231,7 @@ class Watch:
     def _unseen(self, pools: list[Claim], begin: float) -> list[_Call]:
         """Fund the pools without a reading: with all they want without a limit, one at a time where we are blind."""
         fuse().restore()
+        self._wants_relief = False
         given, ticks, interval = Funds(bounded=False, budget=inf), self.crowd.limited or flight().records, _UNLIMITED_S
         if self.gauge.blind:
             self.reports.blind(self.gauge.files.notes)
@@ -278,7 +289,8 @@ class Watch:
         return max(0, min(round(thrash.share(now) * limit), int(left / 2)))
 
     def _pin(self) -> None:
-        if self.relief.pin():
+        first, self._pinned = not self._pinned, True
+        if first and pin():
             self.reports.pinned()
 
     def _narrow(self, funds: list[tuple[Claim, Funds]]) -> list[tuple[Claim, Funds]]:
