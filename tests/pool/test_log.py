@@ -179,8 +179,6 @@ def test_estimates_that_are_too_small_are_said_as_they_turn_out_worse(caplog):
 
 def test_memory_that_cannot_be_read_is_said_until_it_can(caplog):
     reports = Reports()
-    reports.blind([])
-    assert said(caplog) == []
     for _ in range(2):
         reports.blind(["memory.max: Permission denied"])
     (text,) = said(caplog)
@@ -189,6 +187,12 @@ def test_memory_that_cannot_be_read_is_said_until_it_can(caplog):
     reports.sighted()
     reports.blind(["memory.max: Permission denied"])
     assert said(caplog) == [text]
+
+
+def test_memory_that_cannot_be_read_is_said_though_no_file_is_there_to_refuse(caplog):
+    Reports().blind([])
+    (text,) = said(caplog)
+    assert text.endswith("(the files are not there)")
 
 
 def test_looks_that_fail_are_said_ever_more_rarely(caplog):

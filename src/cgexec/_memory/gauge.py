@@ -13,7 +13,7 @@ from cgexec._kernel import levels, parse
 from cgexec._kernel.files import Files, printable
 from cgexec._kernel.kept import KeptFiles
 from cgexec._kernel.locate import Chain, Place
-from cgexec._memory.siblings import count_like, descendants
+from cgexec._memory.siblings import children, count_like, descendants
 from cgexec._memory.thrash import FileReads
 from cgexec._snapshot import locate_own
 
@@ -28,6 +28,7 @@ _REFRESH_S = 1.0
 # Where the fuse rests on them, the limits themselves are read so often, in seconds: it has to be lowered before use
 # meets one that is.
 _CLOSE_S = 0.05
+_TOLD = "CGEXEC_MEMORY"
 _STATUS = "/proc/self/status"
 _STATM = "/proc/self/statm"
 _IO = "/proc/self/io"
@@ -55,7 +56,7 @@ class Reading(NamedTuple):
     *used* is what reclaim cannot give back, waiting for the disk if need be; *limit* the least of ``memory.max`` and
     ``memory.high`` there, or what CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as
     far as can be seen. *before* is the process's own private memory just before *used* was read, as ``own.private`` is
-    just after; None if not asked for.
+    just after; None if not asked for. *alone*: nothing counts what the container uses, so *used* is this process's own.
     """
 
     used: int
@@ -65,6 +66,13 @@ class Reading(NamedTuple):
     processes: int
     oom_kills: int | None
     before: int | None = None
+    alone: bool = False
+
+    def part(self) -> "Reading":
+        """Return it with the part of the limit that is this process's, where what the others use is not known."""
+        if not self.alone or self.processes < 2:
+            return self
+        return self._replace(limit=self.limit // self.processes, processes=1)
 
     @property
     def room(self) -> int:
@@ -76,6 +84,7 @@ class _Level(NamedTuple):
     limit: int
     place: Place | None  # None: the use of the process's own cgroup is taken
     source: str
+    alone: bool = False  # no cgroup counts, so that of this process is taken
 
 
 class Gauge:
@@ -84,6 +93,7 @@ class Gauge:
     def __init__(self) -> None:
         self.files = KeptFiles()
         self.blind = False  # what is limited cannot be read, which is not to say that nothing is
+        self.unheld: int | None = None  # what CGEXEC_MEMORY says, where nothing tells what is used
         self.with_children = False  # the work is done by child processes, so what they hold is our own
         self._due = self._close_due = 0.0
         self._chain: Chain | None = None
@@ -98,39 +108,45 @@ class Gauge:
         Return memory as it is now, None where no limit is set; also where it cannot be read, and then *blind* is set.
         *closely*: see `Reading.before`, and limits that were changed are seen sooner.
         """
-        if now >= self._due:
+        fresh = now >= self._due
+        if fresh:
             self._refresh(now)
         elif closely and now >= self._close_due:
             self._reread()
             self._close_due = now + _CLOSE_S
         found = self._read(closely)
-        if found is None and self._levels:  # the cgroup may be another by now
+        if found is None and self._levels and not fresh and not self.blind:  # the cgroup may be another by now
             self._refresh(now)
             found = self._read(closely)
-            self.blind = found is None and bool(self._levels)
+        if self._levels:
+            self.blind = found is None
         return found
 
     def _read(self, closely: bool) -> Reading | None:
-        chain = self._chain
-        if not self._levels or chain is None:
+        if not self._levels:
             return None
         before = self._private() if closely else None
-        tightest: tuple[int, int, _Level] | None = None
-        seen: dict[Place, int] = {}
-        for level in self._levels:
-            place = level.place or chain.places[0]
-            used = seen.get(place)
-            if used is None:
-                use = levels.read_memory_use(self.files, chain.version, place)
-                if use is None:
-                    continue
-                used = seen[place] = use.held
-            if tightest is None or level.limit - used < tightest[0]:
-                tightest = (level.limit - used, used, level)
-        if tightest is None:
+        seen: dict[Place, int | None] = {}
+        uses = [(level, self._used(level, seen)) for level in self._levels if not level.alone]
+        own = self.own()
+        if own is not None and all(used is not None for _, used in uses):
+            uses += [(level, own.private + own.shared) for level in self._levels if level.alone]
+        rooms = [(level.limit - used, used, level) for level, used in uses if used is not None]
+        if not rooms:
             return None
-        _, used, level = tightest
-        return Reading(used, level.limit, level.source, self.own(), self._processes, self._kills, before)
+        _, used, level = min(rooms, key=lambda each: each[0])
+        return Reading(used, level.limit, level.source, own, self._processes, self._kills, before, alone=level.alone)
+
+    def _used(self, level: _Level, seen: dict[Place, int | None]) -> int | None:
+        """Return what the level's cgroup uses, None where nobody counts it. *seen*: what was read at this look."""
+        chain = self._chain
+        if chain is None:
+            return None
+        place = level.place or chain.places[0]
+        if place not in seen:
+            use = levels.read_memory_use(self.files, chain.version, place)
+            seen[place] = None if use is None else use.held
+        return seen[place]
 
     def own(self) -> Own | None:
         """Return what this process holds, None where that cannot be read."""
@@ -188,42 +204,59 @@ class Gauge:
         files.starved = False
         self._due, self._close_due = now + _REFRESH_S, now + _CLOSE_S
         chain = locate_own(files).chains.get("memory")
+        told = self._told()
+        alone = told is not None and not self._is_counted(chain)
+        unheld = alone and self.own() is None
         if files.starved:
             self.blind = not self._levels
             self._due = now
             return
         self.blind = False
+        self.unheld = told if unheld else None
         self._chain, self._levels, self._unseen = chain, [], []
-        if chain is None:
-            return
-        hidden = levels.read_hidden_limit(files, chain)
+        self._processes, self._kills, self._children = 1, None, ()
+        hidden = None if chain is None else levels.read_hidden_limit(files, chain)
         if hidden is not None:
             self._unseen.append(_Level(hidden.value, None, printable(hidden.file)))
-        told = self._told()
-        if told is not None:  # it replaces the host's memory, and never a limit that the kernel kills for
-            self._unseen.append(_Level(told, None, "CGEXEC_MEMORY"))
+        if told is not None and not unheld:  # it replaces the host's memory, never a limit that the kernel kills for
+            self._unseen.append(_Level(told, None, f"{_TOLD}, for this process" if alone else _TOLD, alone))
         self._reread()
         if self._levels:
+            self._count_processes()
+
+    def _is_counted(self, chain: Chain | None) -> bool:
+        """Return whether a cgroup counts what is used: not the real root of v2, nor where memory is not controlled."""
+        if chain is None:
+            return False
+        use = levels.read_memory_use(self.files, chain.version, chain.places[0])
+        return use is not None or any(level.stated for level in levels.read_memory_levels(self.files, chain)[:1])
+
+    def _count_processes(self) -> None:
+        """Look who shares the memory, who of them are our children, and whether somebody was killed for it."""
+        files, chain = self.files, self._chain
+        pids: tuple[int, ...] = ()
+        if chain is not None:
             events, _ = levels.read_memory_events(files, chain.version, chain.places[0])
             self._kills = events.get("oom_kill")
             pids = levels.read_processes(files, chain)
             self._processes = count_like(files, pids)
-            # Only where others share the container: else its use is ours, children included.
-            self._children = descendants(files, pids) if self.with_children and self._processes > 1 else ()
+        if not self.with_children:
+            return
+        if any(level.alone for level in self._levels):
+            self._children = children(files)
+        elif self._processes > 1:  # only where others share the container: else its use is ours, children included
+            self._children = descendants(files, pids)
 
     def _reread(self) -> None:
         """Read the limits of the levels that are known."""
-        if self._chain is not None:
-            seen = [
-                _Level(level.binding, level.place, printable(level.file))
-                for level in levels.read_memory_levels(self.files, self._chain)
-                if level.binding is not None
-            ]
-            self._levels = seen + [
-                each
-                for each in self._unseen
-                if each.source == "CGEXEC_MEMORY" or all(each.limit < s.limit for s in seen)
-            ]
+        chain = self._chain
+        found = () if chain is None else levels.read_memory_levels(self.files, chain)
+        seen = [
+            _Level(level.binding, level.place, printable(level.file)) for level in found if level.binding is not None
+        ]
+        self._levels = seen + [
+            each for each in self._unseen if each.source.startswith(_TOLD) or all(each.limit < s.limit for s in seen)
+        ]
 
     def _told(self) -> int | None:
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cgexec._kernel.files import Files
 
-__all__ = ["count_like", "descendants"]
+__all__ = ["children", "count_like", "descendants"]
 
 # A look at more processes than this is not worth its time; a service has fewer.
 _MOST = 64
@@ -35,6 +35,30 @@ def descendants(files: Files, pids: tuple[int, ...]) -> tuple[int, ...]:
     while more := {pid for pid, parent in parents.items() if parent in family and pid not in family}:
         family |= more
     return tuple(sorted(family - {os.getpid()}))
+
+
+def children(files: Files) -> tuple[int, ...]:
+    """
+    Return the processes that this one, or a child of it, and so on, has started, where no cgroup lists them; none where
+    the kernel does not tell (proc_tid_children(5), CONFIG_PROC_CHILDREN).
+    """
+    found: list[int] = []
+    todo = [os.getpid()]
+    while todo and len(found) < _MOST:
+        started = _started(files, todo.pop())
+        found += started
+        todo += started
+    return tuple(found)
+
+
+def _started(files: Files, pid: int) -> list[int]:
+    try:
+        threads = [thread.name for thread in Path(files.root, f"proc/{pid}/task").iterdir()]
+    except OSError:  # it has ended
+        return []
+    # Not kept, as a thread may be gone the next time.
+    texts = [Files.text(files, f"/proc/{pid}/task/{thread}/children") or "" for thread in threads]
+    return [int(child) for text in texts for child in text.split() if child.isdigit()]
 
 
 def _program(pid: int) -> str | None:

@@ -71,7 +71,8 @@ class Stats:
             usually take where some run (ten minutes where none has ended yet): something keeps the memory, and a
             restart may be the way out. For a readiness probe.
         memory_used: of the container, what reclaim cannot give back, in bytes, at the last look; None before the first
-            task, without a limit, and with ``memory_guard=False``.
+            task, without a limit, and with ``memory_guard=False``. Where only CGEXEC_MEMORY limits it and no cgroup
+            counts, what this process holds.
         memory_limit: what it is held against: the tightest ``memory.max`` or ``memory.high``, or CGEXEC_MEMORY.
         footprints: by function, what a call is counted with, from how many calls, and how sure that is; the second of
             one name is "name (2)". Of the whole process, as is all that follows.

@@ -29,7 +29,7 @@ class Reports:
         self._warned: dict[str, float] = {}
         self._last_held: dict[str, float] = {}
         self._would_hold: dict[str, int] = {}
-        self._blind = False
+        self._blind = self._unheld = False
         self._forced: dict[str, float] = {}
         self._corrected = 1.0
         self._troubled = 0
@@ -116,11 +116,20 @@ class Reports:
 
     def blind(self, notes: list[str]) -> None:
         """Say once that memory cannot be read, until it can."""
-        if notes and not self._blind:
+        if not self._blind:
             self._blind = True
             _LOGGER.warning(
-                "[memory-unreadable] neither the memory limit nor what is used can be read: tasks run one at a time "
-                "until they can (%s)", "; ".join(notes[:3]),
+                "[memory-unreadable] the memory limit, or what is used of it, cannot be read: tasks run one at a time "
+                "until it can (%s)", "; ".join(notes[:3]) or "the files are not there",
+            )  # fmt: skip
+
+    def unheld(self, told: int) -> None:
+        """Say once that nothing can be held to what CGEXEC_MEMORY says."""
+        if not self._unheld:
+            self._unheld = True
+            _LOGGER.warning(
+                "[memory-unreadable] CGEXEC_MEMORY=%s is not kept to: nothing here tells how much memory is used, so "
+                "no task is held back", format_bytes(told, exact=True),
             )  # fmt: skip
 
     def sighted(self) -> None:

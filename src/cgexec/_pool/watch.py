@@ -194,6 +194,7 @@ class Watch:
         for pool in pools:
             pool.crew.state.shared = reading.processes > 1
         self.reports.start(reading)
+        reading = reading.part()
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
         margin += self._for_files(reading, pools, margin, begin)
         armed = self._arm(pools, reading, margin)
@@ -233,6 +234,8 @@ class Watch:
         fuse().restore()
         self._wants_relief = False
         given, ticks, interval = Funds(bounded=False, budget=inf), self.crowd.limited or flight().records, _UNLIMITED_S
+        if self.gauge.unheld is not None:
+            self.reports.unheld(self.gauge.unheld)
         if self.gauge.blind:
             self.reports.blind(self.gauge.files.notes)
             busy = any(pool.need.busy for pool in pools)
