@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+import cgexec
+from cgexec._memory import fuse
+from cgexec._memory.fuse import why_no_fuse
+
 INSIDE = """
 import threading
 import cgexec
@@ -46,8 +50,8 @@ print("fine", flush=True)
 """
 
 
-def run(main):
-    code = RUN.format(inside=INSIDE, main=main)
+def run(main, inside=INSIDE):
+    code = RUN.format(inside=inside, main=main)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
 
 
@@ -77,3 +81,26 @@ def test_pools_in_subinterpreters(main):
     assert (said, done.returncode) == ([], 0)
     assert done.stdout.endswith("fine\n")
     assert done.stdout.count("inside\n") == main.count("run()") + ("target=run" in main)
+
+
+FUSE = """
+from cgexec._memory.fuse import why_no_fuse
+print(f"inside: {why_no_fuse()}", flush=True)
+"""
+
+
+@pytest.mark.skipif(why_no_fuse() is not None, reason=f"no fuse: {why_no_fuse()}")
+def test_the_fuse_is_the_main_interpreter_s():
+    """The limit is the process's: two that move it would take each other's for the user's, and keep it for good."""
+    done = run("from cgexec._memory.fuse import why_no_fuse; print(why_no_fuse()); run()", FUSE)
+    assert done.returncode == 0, done.stderr
+    outside, inside, _ = done.stdout.splitlines()
+    assert outside == "None"
+    assert inside == "inside: RLIMIT_DATA is the process's, and this is not its main interpreter"
+
+
+def test_a_pool_with_a_fuse_is_refused_elsewhere(monkeypatch):
+    monkeypatch.setattr(fuse, "is_linux", lambda: True)
+    monkeypatch.setattr(fuse, "is_main_interpreter", lambda: False)
+    with pytest.raises(ValueError, match="memory_fuse=True cannot work here: .* not its main interpreter"):
+        cgexec.ThreadPoolExecutor(1, memory_fuse=True)

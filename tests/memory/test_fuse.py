@@ -99,6 +99,71 @@ answer(before=before, child=int(os.read(reader, 100)), parent=soft() == armed)
     assert seen.parent
 
 
+def test_a_fork_inside_unfused_is_as_any_other():
+    seen = run_alone(
+        START
+        + """
+reader, writer = os.pipe()
+with cgexec.unfused():
+    child = os.fork()
+    if not child:  # as multiprocessing's, which goes on in here
+        follow(rest=True)
+        seen = [soft()]
+if not child:
+    follow()
+    seen.append(soft())
+    with cgexec.unfused():
+        seen.append(soft())
+    seen.append(soft())
+    os.write(writer, repr(seen).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+answer(before=before, child=eval(os.read(reader, 1000)), parent=soft() == armed)
+"""
+    )
+    inside, outside, paused, after = seen.child
+    assert inside == outside == after != paused == seen.before
+    assert seen.parent
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["moved", "put-back"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fork_by_another_thread_while_it_is_set_is_without_it(call, when):
+    seen = run_alone(
+        START
+        + f"""
+from types import SimpleNamespace
+from cgexec._memory import fuse as fusing
+reader, writer = os.pipe()
+calls = []
+
+def fork():
+    child = os.fork()
+    if not child:
+        os.write(writer, str(soft()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def setrlimit(what, limits):
+    # Between two lines is where another thread may come in and fork. The child's own calls are not counted.
+    calls.append(what)
+    here = len(calls) == {call}
+    if here and {when!r} == "before":
+        fork()
+    resource.setrlimit(what, limits)
+    if here and {when!r} == "after":
+        fork()
+
+fusing._resource = SimpleNamespace(**vars(resource) | {{"setrlimit": setrlimit}})
+fuse().give_out()
+fuse().restore()
+answer(before=before, child=int(os.read(reader, 100)), after=soft(), calls=len(calls))
+"""
+    )
+    assert seen.child == seen.after == seen.before
+    assert seen.calls == 2
+
+
 def test_a_thread_to_be_started_gets_room_for_its_stack():
     seen = run_alone(
         START

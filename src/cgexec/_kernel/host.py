@@ -9,7 +9,9 @@ answered for as it was.
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cgexec._kernel import parse
 from cgexec._kernel.files import Files
@@ -17,7 +19,9 @@ from cgexec._kernel.files import Files
 if TYPE_CHECKING:
     from cgexec._kernel.windows import JobLimits
 
-__all__ = ["Host", "HostUse", "allocations_are_limited", "is_linux", "read_host", "read_host_use"]
+__all__ = [
+    "Host", "HostUse", "allocations_are_limited", "is_linux", "is_main_interpreter", "read_host", "read_host_use",
+]  # fmt: skip
 
 _MEMINFO = "/proc/meminfo"
 _STATUS = "/proc/self/status"
@@ -59,6 +63,15 @@ class HostUse(NamedTuple):
 def is_linux() -> bool:
     """Return whether the kernel below is Linux, or something that passes for it."""
     return sys.platform == "linux"
+
+
+def is_main_interpreter() -> bool:
+    """Return whether this is the process's first interpreter, and no subinterpreter; True where nobody tells."""
+    for name in ("concurrent.interpreters", "_interpreters", "_xxsubinterpreters"):  # since 3.14, in 3.13, before
+        with suppress(ImportError):
+            interpreters: Any = import_module(name)
+            return bool(interpreters.get_current() == interpreters.get_main())
+    return True
 
 
 def read_host(files: Files) -> Host:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from cgexec._kernel.host import is_linux
+from cgexec._kernel.host import is_linux, is_main_interpreter
 from cgexec._memory.allocator import free_bytes
 from cgexec._memory.cap import Cap, Caps
 from cgexec._memory.gauge import Reading
@@ -29,10 +29,13 @@ _MOST = (1 << 63) - 1
 
 
 def why_no_fuse() -> str | None:
-    """Return why there is no fuse on this platform, None if there is one."""
+    """Return why there is no fuse here, None if there is one."""
     if _resource is None or not hasattr(_resource, "RLIMIT_DATA"):
         return "this platform has no RLIMIT_DATA"
-    return None if is_linux() else "only Linux holds a process to RLIMIT_DATA"
+    if not is_linux():
+        return "only Linux holds a process to RLIMIT_DATA"
+    # Two that move one limit would each take the other's for the user's, and put that back in the end.
+    return None if is_main_interpreter() else "RLIMIT_DATA is the process's, and this is not its main interpreter"
 
 
 class Fuse:
@@ -49,9 +52,10 @@ class Fuse:
         self._steps: tuple[tuple[int, int], ...] = ()
         self._step = 0  # how many thirds of the margin are given out
         self._ours: int | None = None  # the soft limit that was set here, None: none
-        self._theirs = 0  # what it was before
-        self._pauses = 0
-        self._starts = 0  # threads that are beginning
+        self._before: int | None = None  # the one that was set here before that
+        self._theirs = 0  # what it was before any
+        self._pauses: set[object] = set()  # blocks of code that have it out of the way
+        self._starts: set[object] = set()  # and those that start a thread
 
     @property
     def limit(self) -> int | None:
@@ -94,14 +98,8 @@ class Fuse:
             if self._steps and self._cap is not None:  # until the next look, which counts it
                 more = self._cap.stack
                 self._steps = tuple((soft + more, hard) for soft, hard in self._steps)
-            self._starts += 1
-            self._apply()
-        try:
+        with self._inside(self._starts):
             yield
-        finally:
-            with self._lock:
-                self._starts -= 1
-                self._apply()
 
     def restore(self) -> None:
         """Put back the limit that was there."""
@@ -110,17 +108,21 @@ class Fuse:
             self._step = 0
             self._apply()
 
+    def pause(self) -> AbstractContextManager[None]:
+        """Return what has it out of the way for the length of a block."""
+        return self._inside(self._pauses)
+
     @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Have it out of the way for the length of the block."""
+    def _inside(self, blocks: set[object]) -> Iterator[None]:
+        block = object()
         with self._lock:
-            self._pauses += 1
+            blocks.add(block)
             self._apply()
         try:
             yield
         finally:
             with self._lock:
-                self._pauses -= 1
+                blocks.discard(block)  # in a child process, forked inside, it is gone already
                 self._apply()
 
     def _set(self, caps: Caps) -> None:
@@ -130,26 +132,38 @@ class Fuse:
         self._apply()
 
     def _apply(self) -> None:
-        """Have the kernel know what holds now. What somebody else has set meanwhile is what will be put back."""
+        """
+        Have the kernel know what holds now. What somebody else has set meanwhile is what will be put back.
+
+        Another thread may fork at any point here: so that the child, too, knows our limit from theirs, one is ours from
+        before it is set until after it is no more.
+        """
         wanted = self._steps[-1 if self._starts else self._step] if self._steps and not self._pauses else None
         if wanted is None and self._ours is None:
             return
         soft, hard = _resource.getrlimit(_resource.RLIMIT_DATA)
-        if soft != self._ours:
+        if soft not in (self._ours, self._before):
             self._theirs = soft
         if wanted is None:
-            self._ours = None
             _resource.setrlimit(_resource.RLIMIT_DATA, (self._theirs, hard))
+            self._ours = self._before = None
         elif wanted[0] != soft:
             if self._theirs != _resource.RLIM_INFINITY and self._theirs < wanted[0]:  # theirs is the tighter one
                 wanted = (self._theirs, hard)
+            self._before = self._ours
             self._ours = wanted[0]
             _resource.setrlimit(_resource.RLIMIT_DATA, wanted)
 
     def after_fork(self) -> None:
-        """Be as before in a child process, which has none of the pools."""
+        """
+        Be as before in a child process, which has none of the pools.
+
+        Nor is it in any of the blocks, though it may have been forked in one: those of other threads it never leaves,
+        nor its own where it goes on elsewhere, as multiprocessing's do.
+        """
         self._lock = threading.RLock()
-        self._pauses = self._starts = 0
+        self._pauses.clear()
+        self._starts.clear()
         self._cap = None
         self.restore()
 
