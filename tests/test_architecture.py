@@ -65,7 +65,7 @@ INSIDE = {
         {"lines", "sizes", "endings", "holding", "mending", "here", "look"},
         {"roster"},
         {"served"},
-        {"life", "overdue", "mapping", "relayed", "crowd", "beginning"},
+        {"life", "overdue", "mapping", "relayed", "crowd", "beginning", "patience"},
         {"ticker", "reports", "serving", "recording"},
         {"flight", "relieving"},
         {"hands"},

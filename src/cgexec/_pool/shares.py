@@ -11,13 +11,15 @@ from cgexec._memory.planner import Outlook, Planner
 from cgexec._pool import holding
 from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.patience import Patience
 from cgexec._pool.reports import Reports
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
 __all__ = ["Claim", "Shares"]
 
-# With nothing running, one task starts after so many seconds in which memory did not suffice even for that.
+# With nothing running, one task starts after so many seconds in which memory did not suffice even for that; or sooner,
+# where such starts have been seen to change nothing.
 HOLD_LIMIT_S = 5.0
 # But where not even what is left below the limit suffices for it, the start would be the kill: only after so many.
 HOLD_LIMIT_FULL_S = 60.0
@@ -40,6 +42,7 @@ class Shares:
 
     def __init__(self, planner: Planner, reports: Reports) -> None:
         self._planner, self._reports = planner, reports
+        self._patience = Patience(HOLD_LIMIT_S)
 
     def price(self, task: Task) -> float:
         """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
@@ -52,6 +55,8 @@ class Shares:
         """
         if not pools:
             return []
+        if self._planner.reading is not None:
+            self._patience.see(self._planner.reading)
         busy = sum(len(pool.need.busy) for pool in pools)
         # One that has nothing to do looks before it starts something.
         order = [pool for pool in pools if pool.need.works] or pools
@@ -95,7 +100,9 @@ class Shares:
         if not busy and not outlook.closed and pool is first:
             self._reports.alone(pool.crew.name, seen.head, price, self._planner)
             return True
-        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else HOLD_LIMIT_S):
+        known = self._planner.footprints.find(anchor_of(seen.head.fn, seen.head.args))
+        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else self._patience.seconds(known, price)):
+            self._patience.started((id(pool.crew), seen.held_since))
             self._reports.forced(pool.crew.name, held, self._planner)
             return True
         return False
