@@ -33,6 +33,48 @@ def test_limits_are_found_in_every_view_that_shows_them(view: str) -> None:
     assert seen.notes == []
 
 
+def test_the_looks_of_a_pool_find_the_limits_behind_many_mounts(tmp_path: Path) -> None:
+    """The kernel tells mountinfo a page at a time, and the volumes of a pod are more than one."""
+    seen = run_in(
+        v1(*LIMITED, view="ns"),
+        """
+        import subprocess
+        from cgexec._adaptive.gauge import CpuGauge
+        from cgexec._memory.gauge import Gauge
+
+        def mount(*words):
+            subprocess.run(["mount", *words], check=True)
+
+        folder = Path(sys.argv[1])
+        for number in range(40):
+            volume = folder / f"var/lib/kubelet/pods/2f7d2a53-b3a1-4d0e-9a2b/volumes/{number}"
+            volume.mkdir(parents=True)
+            mount("-t", "tmpfs", "-o", "size=64k", "volume", volume)
+        # Mounted anew, a hierarchy's line comes last.
+        aside = folder / "aside"
+        aside.mkdir()
+        for name in ("cpu_quota", "memory_limit"):
+            point = Path(limits().sources[name]).parent
+            mount("--bind", point, aside)
+            subprocess.run(["umount", point], check=True)
+            mount("--move", aside, point)
+        with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+            first = file.read(1 << 16)
+        answer(
+            first=first.decode(),
+            point=str(point),
+            limits=limits(),
+            memory=getattr(Gauge().read(0.0), "limit", None),
+            quota=CpuGauge().read(0.0).quota,
+        )
+        """,
+        tmp_path,
+    )
+    assert f" {seen.point} " not in seen.first
+    assert (seen.memory, seen.quota) == (64 * MIB, 0.5)
+    assert (seen.limits.memory_limit, seen.limits.cpu_quota) == (64 * MIB, 0.5)
+
+
 def test_without_a_mount_there_is_no_limit_but_a_note() -> None:
     seen = run_in(v1(*LIMITED, view="nomount"), lab.LOOK)
     assert (seen.limits.memory_limit, seen.limits.cpu_quota, seen.limits.pids_limit) == (None, None, None)

@@ -1,10 +1,13 @@
 """Descriptors that stay open between looks: closed by others, used for something else, and none to be had."""
 
 import errno
+import mmap
 import os
+import sys
 
 import pytest
 
+from cgexec._kernel.files import Files
 from cgexec._kernel.kept import KeptFiles
 from cgexec._memory.gauge import Gauge
 
@@ -69,6 +72,50 @@ def test_a_file_longer_than_a_chunk_is_read_whole(kept, tmp_path):
     long = tmp_path / "long"
     long.write_text("x" * 100_000)
     assert len(kept.text(str(long))) == len(kept.text(str(long))) == 100_000
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a file of the Linux kernel")
+
+
+@on_linux
+def test_a_file_that_the_kernel_tells_in_short_answers_is_read_whole(kept, tmp_path):
+    """As it does mountinfo: the lines that fit a page, which are hardly ever 4096 bytes."""
+    mapped = tmp_path / "mapped"
+    mapped.write_bytes(bytes(mmap.ALLOCATIONGRANULARITY))
+    with mapped.open("rb") as file:
+        # Two of the same place never merge into one line.
+        maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for _ in range(150)]
+    with open("/proc/self/maps", "rb", buffering=0) as told:
+        if told.read(1 << 20).count(os.fsencode(mapped)) == len(maps):
+            pytest.skip("this kernel tells all of them at once")
+    for _ in range(2):
+        assert kept.text("/proc/self/maps").count(str(mapped)) == len(maps)
+
+
+@on_linux
+@pytest.mark.parametrize("name", ["status", "statm", "io", "schedstat"])
+def test_a_look_costs_one_call_a_file(kept, monkeypatch, name):
+    path = f"/proc/self/{name}"
+    if kept.text(path) is None:
+        pytest.skip(f"this kernel has no {path}")
+    asked = []
+    monkeypatch.setattr(os, "pread", lambda fd, size, at, pread=os.pread: asked.append(at) or pread(fd, size, at))
+    text = kept.text(path)
+    assert asked == [0]
+    assert text.count("\n") == kept.text(path).count("\n") == Files().text(path).count("\n")
+
+
+def test_a_file_of_one_piece_that_fills_the_answer_is_read_on(kept, tmp_path):
+    long = tmp_path / "memory.stat"
+    long.write_text("x" * 50_000)
+    assert len(kept.text(str(long))) == 50_000
+
+
+def test_what_is_too_long_for_a_kernel_file_is_no_statement(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("cgexec._kernel.kept.LARGEST", 30_000)
+    (tmp_path / "long").write_text("x" * 50_000)
+    assert kept.text(str(tmp_path / "long")) is None
+    assert any("larger than any kernel file" in note for note in kept.notes)
 
 
 def test_what_can_be_opened_and_not_read_is_absent_with_a_note(kept, tmp_path):

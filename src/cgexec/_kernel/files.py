@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cgexec._kernel.parse import MalformedFile
 
-__all__ = ["Files", "need_descriptor", "printable"]
+__all__ = ["LARGEST", "Files", "need_descriptor", "printable"]
 
 T = TypeVar("T")
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP})
 _CHUNK = 1 << 16
 # mountinfo of a node with thousands of containers is a few MiB; more than this is no kernel file.
-_LARGEST = 1 << 24
+LARGEST = 1 << 24
 # A fake tree may hold a FIFO; without O_NONBLOCK opening it would wait for a writer.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -73,8 +73,8 @@ class Files:
             # A short answer is not the end: seq_file gives what fits, and only an empty answer says "no more".
             while content and (more := os.read(fd, _CHUNK)):
                 content += more
-                if len(content) > _LARGEST:
-                    self.note(f"{path}: larger than any kernel file, and not read further")
+                if len(content) > LARGEST:
+                    self._note_size(path)
                     return None
         except OSError as error:
             self._note_refusal(path, error)
@@ -82,6 +82,9 @@ class Files:
         finally:
             os.close(fd)
         return os.fsdecode(content)
+
+    def _note_size(self, path: str) -> None:
+        self.note(f"{path}: larger than any kernel file, and not read further")
 
     def _note_refusal(self, path: str, error: OSError | ValueError) -> None:
         if isinstance(error, OSError) and error.errno in _ABSENT:

@@ -4,13 +4,23 @@ import errno
 import os
 from typing import NamedTuple
 
-from cgexec._kernel.files import Files
+from cgexec._kernel.files import LARGEST, Files
 
 __all__ = ["KeptFiles"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _CHUNK = 1 << 14
-_LARGEST = 1 << 24
+# What the kernel prints in one piece (single_open() in fs/seq_file.c, cgroup_kf_single_ops in kernel/cgroup/cgroup.c):
+# an answer shorter than what was asked for is all of it. Of any other file (mountinfo, cgroup.procs) an answer is the
+# lines that fit a page, mostly a little less than 4096 bytes, and only an empty one says "no more": seq_read_iter().
+_ONE_PIECE = frozenset(
+    {
+        *("memory.current", "memory.events", "memory.high", "memory.max", "memory.stat"),
+        *("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        *("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.max", "cpu.pressure", "cpu.stat", "pids.max"),
+        *("io", "schedstat", "statm", "status"),
+    }
+)
 # More than the levels of any container have, less than a process would miss.
 _MOST = 64
 # The process has nothing left to look with, which says nothing about the file.
@@ -21,6 +31,7 @@ class _Kept(NamedTuple):
     fd: int
     device: int
     inode: int
+    one_piece: bool
 
     def is_ours(self) -> bool:
         """Return whether the number still stands for the file it was opened for."""
@@ -56,7 +67,7 @@ class KeptFiles(Files):
         kept = self._kept.get(path)
         if kept is not None:
             try:
-                return self._content(kept.fd)
+                return self._content(path, kept)
             except OSError:  # the cgroup is gone, or somebody closed what is not theirs
                 self.forget(path)
                 self.check()  # else the next number opened may stand for another path, too
@@ -69,19 +80,22 @@ class KeptFiles(Files):
         if len(self._kept) >= _MOST:
             self.close()
         try:
-            self._kept[path] = _Kept(fd, *_identity_of(fd))
-            return self._content(fd)
+            kept = self._kept[path] = _Kept(fd, *_identity_of(fd), path.rpartition("/")[2] in _ONE_PIECE)
+            return self._content(path, kept)
         except OSError as error:
             self.forget(path)
             self._note_refusal(path, error)
             return None
 
-    def _content(self, fd: int) -> str:
-        content = os.pread(fd, _CHUNK, 0)
-        # A full answer may not be all of it; a short one need not be either, so only what fits at once is trusted to.
-        if len(content) >= _CHUNK // 4:
-            while (more := os.pread(fd, _CHUNK, len(content))) and len(content) < _LARGEST:
-                content += more
+    def _content(self, path: str, kept: _Kept) -> str | None:
+        content = more = os.pread(kept.fd, _CHUNK, 0)
+        # Where one call is known to be enough it is the only one: each lets go of the interpreter lock.
+        while len(more) == _CHUNK if kept.one_piece else more:
+            more = os.pread(kept.fd, _CHUNK, len(content))
+            content += more
+            if len(content) > LARGEST:
+                self._note_size(path)
+                return None
         return os.fsdecode(content)
 
     def forget(self, path: str) -> None:
