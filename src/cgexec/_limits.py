@@ -2,7 +2,7 @@
 `Limits`: what the container allows, from what was seen. Pure but for `limits()`, which takes the snapshot.
 
 The rule for every controller is the kernel's top-down constraint (cgroup-v2.rst): the tightest limit along the path
-holds. *Effective* here means "after the ancestors had their say".
+holds. *Effective* here means "after the ancestors had their say", which in a v2 cpuset they have had already.
 """
 
 import os

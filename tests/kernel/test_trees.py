@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import cgexec
-from support.trees import HOST, SYSFS_MOUNTS, build, mount, unpack
+from support.trees import HOST, SYSFS_MOUNTS, build, mount, unpack, v1_machine
 
 _TREES = Path(__file__).parent.parent / "trees"
 _LAB = os.environ.get("CGEXEC_LAB")
@@ -97,6 +97,26 @@ def test_a_second_mount_of_our_own_group_is_not_taken_for_the_top(tmp_path: Path
     limits = cgexec.limits(root=build(tmp_path, {**HOST, **files, **{f"{d}/memory.max": "max\n" for d in levels}}))
     assert limits.notes == ()
     assert limits.sources["memory_limit"] == "none set in /sys/fs/cgroup/a/b nor in the 2 above"
+
+
+def test_of_a_cgroup_above_a_namespace_the_cpuset_says_nothing(tmp_path: Path) -> None:
+    """We may be in a partition, whose CPUs that cgroup has lost; the affinity tells."""
+    files = {
+        "proc/self/cgroup": "0::/\n",
+        "proc/self/mountinfo": SYSFS_MOUNTS + mount(30, "/..", "/sys/fs/cgroup"),
+        "sys/fs/cgroup/cpuset.cpus.effective": "0-1\n",
+    }
+    assert cgexec.limits(root=build(tmp_path, {**HOST, **files})).cpu_set == 8
+
+
+@pytest.mark.parametrize("name", ["cpuset.effective_cpus", "cpuset.cpus"])
+def test_of_v1_cpusets_the_tightest_holds(tmp_path: Path, name: str) -> None:
+    levels = {"/": {name: "0-7\n"}, "/a": {name: "0-1\n"}, "/a/b": {name: "\n"}}
+    limits = cgexec.limits(root=v1_machine(tmp_path, "/a/b", levels))
+    assert (limits.cpu_set, limits.sources["cpu_set"]) == (
+        2,
+        f"/sys/fs/cgroup/cpuset/a/{name} (1 level above the process's own cgroup)",
+    )
 
 
 def test_a_tree_that_does_not_tell_its_cpus_and_memory_is_answered_for_with_a_note(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ that could beat a statement of another level.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
@@ -208,17 +209,28 @@ def read_cpu_time(files: Files, directory: str) -> CpuTime | None:
 
 
 def read_cpusets(files: Files, chain: Chain) -> tuple[Found[int], ...]:
-    """Return how many CPUs the cpusets along the chain allow; the *effective* file where there is one."""
-    names = ("cpuset.cpus.effective",) if chain.version == "v2" else ("cpuset.effective_cpus", "cpuset.cpus")
-    found = []
+    """
+    Return how many CPUs the cpusets that bind this process allow; the *effective* file where there is one.
+
+    On v2 that is the nearest level which has one. Its ancestors have had their say in it, and are not asked: a
+    partition's CPUs are taken out of the effective list of every cgroup above it (cgroup-v2.rst,
+    "cpuset.cpus.partition"). v1 has no partitions, and a child's list is always within its parent's (cpusets.rst).
+    """
+    if chain.version == "v2":
+        # An ancestor at an unknown distance may be above a partition that we are in.
+        found = _cpusets(files, chain, ("cpuset.cpus.effective",)) if chain.own else ()
+        return tuple(islice(found, 1))
+    return tuple(_cpusets(files, chain, ("cpuset.effective_cpus", "cpuset.cpus")))
+
+
+def _cpusets(files: Files, chain: Chain, names: tuple[str, ...]) -> Iterator[Found[int]]:
     for place in chain.places:
         for name in names:
             file = f"{place.directory}/{name}"
             count = files.value(file, parse.parse_cpu_list)
             if count is not None:
-                found.append(Found(count, file, place.height))
+                yield Found(count, file, place.height)
                 break
-    return tuple(found)
 
 
 def read_memory_levels(files: Files, chain: Chain) -> tuple[MemoryLevel, ...]:
