@@ -155,7 +155,8 @@ def _quota(seen: Snapshot, sources: dict[str, str], notes: list[str]) -> float |
     quota = _tightest("cpu_quota", found, sources, seen.searched["cpu"])
     if quota is not None and seen.host.realtime is not None:
         notes.append(
-            f"this thread runs under {seen.host.realtime}: the CPU quota of {format_cpus(quota)} does not apply"
+            f"this thread runs under {seen.host.realtime}: the CPU quota of {format_cpus(quota)} does not apply to it "
+            "and to threads it starts"
         )
         sources["cpu_quota"] = f"ignored under {seen.host.realtime}"
         return None

@@ -82,3 +82,23 @@ def test_no_scheduling_policy_is_told_where_there_is_none(monkeypatch, missing):
 
     monkeypatch.setattr(os, "sched_getscheduler", sched_getscheduler)
     assert read_host(Files()).realtime is None
+
+
+RESET_ON_FORK = 0x40000000
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (0, None),
+        (1, "SCHED_FIFO"),
+        (2, "SCHED_RR"),
+        (1 | RESET_ON_FORK, None),
+        (2 | RESET_ON_FORK, None),
+        (6, None),  # no thread can be started from under it
+        (6 | RESET_ON_FORK, None),
+    ],
+)
+def test_a_policy_is_beyond_the_quota_where_the_threads_started_under_it_are(monkeypatch, policy, name):
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: policy, raising=False)
+    assert read_host(Files()).realtime == name

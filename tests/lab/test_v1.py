@@ -270,6 +270,7 @@ def test_real_time_scheduling_ignores_the_quota() -> None:
     seen = run_in(v1("--cpus", "0.5"), lab.REAL_TIME)
     assert (seen.before.cpu_quota, seen.during.cpu_quota, seen.after.cpu_quota) == (0.5, None, 0.5)
     assert seen.during.cpus == seen.during.cpu_set
+    assert seen.reset.cpu_quota == 0.5
     assert any("SCHED_FIFO" in note for note in seen.during.notes)
 
 

@@ -241,4 +241,5 @@ def test_waiting_for_reclaim_shows_in_psi_and_in_memory_events(tcg: dict[str, Ou
 def test_real_time_scheduling_ignores_the_quota(tcg: dict[str, Outcome]) -> None:
     seen = tcg["real-time"].answer()
     assert (seen.before.cpu_quota, seen.during.cpu_quota, seen.after.cpu_quota) == (0.9, None, 0.9)
+    assert seen.reset.cpu_quota == 0.9
     assert any("SCHED_FIFO" in note for note in seen.during.notes)

@@ -390,6 +390,9 @@ REAL_TIME = """
     except OSError as error:
         skip(f"no permission for real-time scheduling here ({error})")
     during = limits()
+    # The threads of a pool that is made here would be ordinary ones.
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    reset = limits()
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    answer(before=before, during=during, after=limits())
+    answer(before=before, during=during, reset=reset, after=limits())
 """

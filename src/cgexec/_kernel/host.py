@@ -29,15 +29,19 @@ _MEMINFO_KEYS = frozenset({"MemTotal", "MemFree", "MemAvailable", "Inactive(file
 _STATUS_KEYS = frozenset({"RssAnon", "RssShmem", "VmSize"})
 # Where nobody tells: too little is the safe side, and it is said.
 _ASSUMED_MEMORY = 1 << 30
-# SCHED_FIFO, SCHED_RR and SCHED_DEADLINE: the fair scheduler's quota does not apply to them (sched-bwc.rst).
-_REALTIME = {1: "SCHED_FIFO", 2: "SCHED_RR", 6: "SCHED_DEADLINE"}
-_RESET_ON_FORK = 0x40000000
+# The fair scheduler's quota (sched-bwc.rst) does not apply to these, nor to the threads started from under them, which
+# inherit the policy. With the flag SCHED_RESET_ON_FORK they do not, and are bound by the quota like any other; under
+# SCHED_DEADLINE threads can be started with the flag alone (sched(7)).
+_REALTIME = {1: "SCHED_FIFO", 2: "SCHED_RR"}
 # What gVisor answers to uname, and prints in /proc/version, whatever it runs on (pkg/sentry).
 _GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 
 
 class Host(NamedTuple):
-    """What the machine has. *affinity* is None where it cannot be asked, *realtime* None for the usual scheduling."""
+    """
+    What the machine has. *affinity* is None where it cannot be asked; *realtime* names the policy by which this thread
+    and those it starts are beyond the CPU quota, None for any other.
+    """
 
     cpus: int
     affinity: int | None
@@ -176,10 +180,9 @@ def allocations_are_limited() -> bool:
 
 def _realtime_policy() -> str | None:
     try:
-        policy = os.sched_getscheduler(0)
+        return _REALTIME.get(os.sched_getscheduler(0))
     except (AttributeError, OSError):
         return None
-    return _REALTIME.get(policy & ~_RESET_ON_FORK)
 
 
 def read_host_use(files: Files) -> HostUse:
