@@ -17,7 +17,7 @@ LAYERS = [
     {"_environ", "_kernel."},
     {"_snapshot"},
     {"_limits", "_usage"},
-    {"_workload", "_told"},
+    {"_workload", "_told", "_naming"},
     {"_sizing", "_memory."},
     {"_explain", "_advice"},
     {"_recommend"},

@@ -15,7 +15,7 @@ import cgexec
 from cgexec._cli import main
 from cgexec._cli.fold import fold
 from cgexec._signals import signals_interrupt
-from support.trees import build
+from support.trees import GIB, build, v2_machine
 
 POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
 
@@ -85,13 +85,19 @@ def test_the_report_reads_another_root(tmp_path):
         "/sys/fs/cgroup/cpu.max",
         "512 MiB",
         "100 MiB",
-        "20% of the limit",
+        "20% of the memory limit",
         "30%",
         "of 100 periods, 5.0 s",
         "swap",
         "OOM kills             3   since this cgroup was made",
     ):
         assert part in text
+
+
+def test_without_a_limit_use_is_a_share_of_the_machine(tmp_path):
+    levels = {"/": {"memory.max": "max\n", "memory.current": f"{4 * GIB}\n", "memory.stat": "inactive_file 0\n"}}
+    text = printed("report", "--root", str(v2_machine(tmp_path, "/", levels)))
+    assert "25% of the machine's memory; cannot be reclaimed" in text
 
 
 def test_json_is_the_values(tmp_path):

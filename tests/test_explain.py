@@ -49,9 +49,84 @@ def test_what_each_worker_may_hold_of_limit_and_request():
 
 def test_requests_are_told_apart_from_limits():
     text = explained(memory_per_task="200Mi", io_ratio=0.9)
-    assert "The requests cover 1 worker by CPU and 2 workers by memory; the limits allow 15 workers." in text
+    assert "The requests cover 1 worker by CPU and 2 workers by memory; the recommendation is 15 workers." in text
     assert "not what a task uses" in text
     assert "evicted when the node runs short" in text
+
+
+FREE = {"cpu_quota": None, "memory_limit": None}
+HOST = {"cpus": "host", "memory_bytes": "/proc/meminfo (MemTotal)"}
+HIGH = {"memory_high": 4 * GIB, "sources": {"memory_bytes": "/x/memory.high"}}
+TOLD = {"cpus": 3.0, "memory_bytes": 2 * GIB, "sources": {"cpus": "CGEXEC_CPUS", "memory_bytes": "CGEXEC_MEMORY"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        pytest.param(
+            {},
+            [
+                "The limit of 2 CPUs is what the kernel enforces, by throttling.",
+                "The limit of 4 GiB is where the kernel kills.",
+            ],
+            id="limits",
+        ),
+        pytest.param(
+            {**FREE, "sources": HOST},
+            [
+                "No CPU limit applies: beyond the request there is what others leave. cgexec plans with the 2 CPUs of the machine.",
+                "No memory limit is visible; without one the kernel kills when the machine's memory is used up.",
+                "used up. cgexec plans with 4 GiB (/proc/meminfo (MemTotal)).",
+            ],
+            id="requests-alone",
+        ),
+        pytest.param(
+            {**FREE, **TOLD},
+            [
+                "No CPU limit applies: beyond the request there is what others leave. cgexec plans with 3 CPUs (CGEXEC_CPUS).",
+                "the machine's memory is used up. cgexec plans with 2 GiB (CGEXEC_MEMORY).",
+            ],
+            id="told",
+        ),
+        pytest.param(
+            TOLD,
+            [
+                "The limit of 2 CPUs is what the kernel enforces, by throttling. cgexec plans with 3 CPUs (CGEXEC_CPUS).",
+                "The limit of 4 GiB is where the kernel kills. cgexec plans with 2 GiB (CGEXEC_MEMORY).",
+            ],
+            id="told-beside-limits",
+        ),
+        pytest.param(
+            {**HIGH, "memory_limit": None},
+            ["memory.high, 4 GiB, the kernel throttles every allocation; no limit at which it kills is visible."],
+            id="memory.high",
+        ),
+        pytest.param(
+            {**HIGH, "memory_limit": 8 * GIB},
+            ["Above memory.high, 4 GiB, the kernel throttles every allocation; it kills at 8 GiB."],
+            id="memory.high-below-the-limit",
+        ),
+        pytest.param(
+            {"memory_high": 8 * GIB},
+            ["The limit of 4 GiB is where the kernel kills."],
+            id="memory.high-above-the-limit",
+        ),
+    ],
+)
+def test_what_the_kernel_does_is_said_of_what_is_set(changes, sentences):
+    text = explained(make_limits(**{"cpu_request": 0.1, "memory_request": GIB, **changes}))
+    for sentence in sentences:
+        assert sentence in text
+    assert ("is where the kernel kills" in text) == any("where the kernel kills" in each for each in sentences)
+    assert ("by throttling" in text) == (changes.get("cpu_quota", 2.0) is not None)
+
+
+def test_a_number_that_is_no_limit_is_not_called_one():
+    text = explained(make_limits(**FREE, sources=HOST), memory_per_task="200Mi", io_ratio=0.9)
+    assert "the limit" not in text.lower()
+    assert "twice the machine's memory: 20" in text
+    assert "of the memory" in text
+    assert "twice CGEXEC_MEMORY: 15" in explained(make_limits(**FREE, **TOLD), memory_per_task="200Mi", io_ratio=0.9)
 
 
 def test_equal_numbers_that_mean_different_things_are_pointed_out():
@@ -100,8 +175,22 @@ def advised(limits=REQUESTS, siblings=(), **used):
         ({}, "the memory limit is 4 times the request"),
         ({}, "the CPU limit is 20 times the request: on a busy node this container may get 0.1 CPU of its 2 CPUs"),
         (
+            {"limits": make_limits(**FREE, sources=HOST, cpu_request=0.1)},
+            "the machine's number of CPUs is 20 times the request",
+        ),
+        (
+            {"limits": make_limits(cpus=1, sources={"cpus": "CPU affinity"}, cpu_request=0.1)},
+            "the number of CPUs (CPU affinity) is 10 times the request",
+        ),
+        (
+            {"limits": make_limits(**FREE, sources=HOST, memory_request=GIB)},
+            "the machine's memory is 4 times the request",
+        ),
+        ({"limits": make_limits(**FREE, **HIGH, memory_request=GIB)}, "memory.high is 4 times the request"),
+        ({"limits": make_limits(**{**FREE, **TOLD}, memory_request=GIB // 2)}, "CGEXEC_MEMORY is 4 times the request"),
+        (
             {"limits": make_limits(cpus=0.1, cpu_quota=0.1)},
-            "a quota of 0.1 CPU stops every thread once it has run 10 ms",
+            "a quota of 0.1 CPU stops every thread once together they have run for 10 % of a period",
         ),
         ({"working_set_bytes": 2 * GIB}, "above the memory request of 1 GiB"),
         ({"oom_kills": 2}, "the kernel has killed 2"),

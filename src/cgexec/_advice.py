@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cgexec._limits import Limits
+from cgexec._naming import cpu_bound, memory_bound
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._sizing import CAP, Sizing
 from cgexec._usage import Usage
@@ -67,7 +68,7 @@ def _about_memory(limits: Limits, usage: Usage) -> Iterator[str]:
         times = limits.memory_bytes / request
         if times >= _FAR_ABOVE:
             yield (
-                f"the memory limit is {times:.3g} times the request: above {format_bytes(request)} the node has "
+                f"{memory_bound(limits)} is {times:.3g} times the request: above {format_bytes(request)} the node has "
                 "promised nothing, and a pod that uses more is evicted when the node runs short"
             )
     if limits.oom_group:
@@ -77,13 +78,13 @@ def _about_memory(limits: Limits, usage: Usage) -> Iterator[str]:
 def _about_cpus(limits: Limits, usage: Usage) -> Iterator[str]:
     if limits.cpu_request is not None and limits.cpus / limits.cpu_request >= _FAR_ABOVE:
         yield (
-            f"the CPU limit is {limits.cpus / limits.cpu_request:.3g} times the request: on a busy node this container "
-            f"may get {format_cpus(limits.cpu_request)} of its {format_cpus(limits.cpus)}"
+            f"{cpu_bound(limits)} is {limits.cpus / limits.cpu_request:.3g} times the request: on a busy node this "
+            f"container may get {format_cpus(limits.cpu_request)} of its {format_cpus(limits.cpus)}"
         )
     if limits.cpu_quota is not None and limits.cpu_quota < _SMALL_QUOTA:
         yield (
-            f"a quota of {format_cpus(limits.cpu_quota)} stops every thread once it has run "
-            f"{limits.cpu_quota * 100:.3g} ms of each 100 ms; an event loop stops with them"
+            f"a quota of {format_cpus(limits.cpu_quota)} stops every thread once together they have run for "
+            f"{limits.cpu_quota * 100:.3g} % of a period; an event loop stops with them"
         )
     share = throttled_share(usage)
     if share is not None and share >= _MUCH_THROTTLED and (usage.nr_periods or 0) >= _LEAST_PERIODS:

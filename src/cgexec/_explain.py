@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from cgexec._limits import Limits
+from cgexec._naming import cpu_bound, cpu_enforcement, memory_bound, memory_enforcement
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._sizing import (
     CAP,
@@ -146,7 +147,8 @@ def what_each_may_hold(sizing: Sizing, limits: Limits, usage: Usage, work: Workl
     """Yield a small table: for some numbers of workers, each one's part of what limit and request leave."""
     limit_left = share_of(limits.memory_bytes, usage, work)
     request_left = None if limits.memory_request is None else share_of(limits.memory_request, usage, work)
-    head = f"{'workers':>7}   {'of the limit':>14}"
+    limited = limits.memory_bytes in (limits.memory_limit, limits.memory_high)
+    head = f"{'workers':>7}   {'of the limit' if limited else 'of the memory':>14}"
     yield head + ("" if request_left is None else f"   {'of the request':>14}")
     for count in sorted({*_USUAL, sizing.max_workers}):
         row = f"{count:>7}   {_part(limit_left, count):>14}"
@@ -166,11 +168,11 @@ def request_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) 
         yield "CGEXEC_MEMORY_REQUEST (Kubernetes' downward API gives both)."
         return
     covered = _covered(limits, usage, work)
-    yield f"The requests cover {covered}; the limits allow {workers(sizing.max_workers)}."
+    yield f"The requests cover {covered}; the recommendation is {workers(sizing.max_workers)}."
     if limits.cpu_request is not None:
         yield (
             f"CPU request {format_cpus(limits.cpu_request)}: what the scheduler promises when the node is busy, "
-            f"not what a task uses. The limit of {format_cpus(limits.cpus)} is what the kernel enforces, by throttling."
+            f"not what a task uses. {cpu_enforcement(limits)}"
         )
         computing = 1 - assumed_io_ratio(work)
         if work.io_ratio is not None and Fraction(str(limits.cpu_request)) == computing:
@@ -181,7 +183,7 @@ def request_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) 
     if limits.memory_request is not None:
         yield (
             f"Memory request {format_bytes(limits.memory_request)}: use above it is what gets a pod evicted when the "
-            f"node runs short. The limit of {format_bytes(limits.memory_bytes)} is where the kernel kills."
+            f"node runs short. {memory_enforcement(limits)}"
         )
 
 
@@ -218,9 +220,9 @@ def change_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -
         heavy = number(work._replace(memory_per_task=200 << 20))
         yield f'- what a task holds: memory_per_task="200Mi" would give {heavy}'
     others = [
-        ("twice the CPU limit", size(replace(limits, cpus=2 * limits.cpus), usage, work).max_workers),
+        (f"twice {cpu_bound(limits)}", size(replace(limits, cpus=2 * limits.cpus), usage, work).max_workers),
         (
-            "twice the memory limit",
+            f"twice {memory_bound(limits)}",
             size(replace(limits, memory_bytes=2 * limits.memory_bytes), usage, work).max_workers,
         ),
     ]
