@@ -1,15 +1,19 @@
 """What is asked of the system where there are no kernel files, and what is said when nothing tells."""
 
 import os
+import sys
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from cgexec._kernel import host
+from cgexec._environ import Told
+from cgexec._kernel import host, windows
 from cgexec._kernel.files import Files
 from cgexec._kernel.host import read_host, read_host_use
+from cgexec._limits import derive_limits
 from cgexec._profile.measure import _held_elsewhere
+from cgexec._snapshot import take_snapshot
 from support.trees import build
 
 
@@ -18,6 +22,17 @@ class NoMeminfo(Files):
 
     def text(self, path):
         return None if path == "/proc/meminfo" else super().text(path)
+
+
+class Online(Files):
+    """This machine, with so many CPUs as *told* says."""
+
+    def __init__(self, told):
+        super().__init__()
+        self.told = told
+
+    def text(self, path):
+        return self.told if path == "/sys/devices/system/cpu/online" else super().text(path)
 
 
 def refuse(*args):
@@ -50,6 +65,38 @@ def test_the_memory_of_a_machine_that_keeps_it_to_itself(monkeypatch):
     seen = read_host(files)
     assert (seen.memory_bytes, seen.memory_source) == (host._ASSUMED_MEMORY, "assumed")
     assert "set CGEXEC_MEMORY" in files.notes[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file of the Linux kernel")
+def test_an_affinity_is_no_less_a_limit_where_the_c_library_counts_it_as_the_machine(monkeypatch):
+    """As musl does: there sysconf(_SC_NPROCESSORS_ONLN) is the number of CPUs that the process may run on."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    files = Online("0-63\n")
+    assert read_host(files).cpus == 64
+    limits = derive_limits(take_snapshot(files), Told())
+    assert (limits.cpus_bound, limits.cpu_set) == (True, 2)
+
+
+@pytest.mark.parametrize("told", [None, "", "many\n"])
+def test_where_no_file_tells_the_cpus_python_does(monkeypatch, told):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert read_host(Online(told)).cpus == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert read_host(Online(told)).cpus == 1
+
+
+@pytest.mark.parametrize(("counted", "cpus"), [(16, 16), (0, 4)])
+def test_on_windows_the_system_tells_the_processors(monkeypatch, counted, cpus):
+    """A job's share is one of all of them, and os.cpu_count() may be what PYTHON_CPU_COUNT says."""
+    asked = []
+    kernel32 = SimpleNamespace(GetActiveProcessorCount=lambda group: asked.append(group) or counted)
+    monkeypatch.setattr(windows.ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
+    monkeypatch.setattr(windows, "_query", lambda *args: None)
+    monkeypatch.setattr(host, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert read_host(Files()).cpus == cpus
+    assert asked == [0xFFFF]  # ALL_PROCESSOR_GROUPS
 
 
 def test_a_list_of_cpus_that_is_none_is_not_counted(tmp_path):

@@ -23,6 +23,7 @@ __all__ = [
     "Host", "HostUse", "allocations_are_limited", "is_linux", "is_main_interpreter", "read_host", "read_host_use",
 ]  # fmt: skip
 
+_ONLINE = "/sys/devices/system/cpu/online"
 _MEMINFO = "/proc/meminfo"
 _STATUS = "/proc/self/status"
 _MEMINFO_KEYS = frozenset({"MemTotal", "MemFree", "MemAvailable", "Inactive(file)"})
@@ -84,7 +85,7 @@ def read_host(files: Files) -> Host:
         return _host_of_tree(files)
     memory, source = _memory(files)
     return Host(
-        cpus=os.cpu_count() or 1,
+        cpus=_cpus(files),
         affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         memory_bytes=memory,
         memory_source=source,
@@ -93,6 +94,23 @@ def read_host(files: Files) -> Host:
         gvisor=sys.platform == "linux" and os.uname().version == _GVISOR,
         job=_job(),
     )
+
+
+def _cpus(files: Files) -> int:
+    """
+    Return how many CPUs the machine has, whoever may use them.
+
+    ``os.cpu_count()`` is not that everywhere: with musl it is how many we may run on (sysconf(3) goes by affinity
+    there), and from Python 3.13 on it may be what ``PYTHON_CPU_COUNT`` says.
+    """
+    count = None
+    if sys.platform == "linux":
+        count = files.value(_ONLINE, parse.parse_cpu_list)
+    elif sys.platform == "win32":
+        from cgexec._kernel.windows import count_processors
+
+        count = count_processors()
+    return count or os.cpu_count() or 1
 
 
 def _job() -> "JobLimits | None":
@@ -109,7 +127,7 @@ def _host_of_tree(files: Files) -> Host:
     status = files.text(_STATUS)
     allowed = None if status is None else parse.parse_status_word(status, "Cpus_allowed_list")
     affinity = None if allowed is None else _count(allowed)
-    online = files.value("/sys/devices/system/cpu/online", parse.parse_cpu_list)
+    online = files.value(_ONLINE, parse.parse_cpu_list)
     memory, source = _memory(files)
     version = files.text("/proc/version")
     if online is None and affinity is None:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["JobLimits", "decode_cpu_rate", "decode_memory_limit", "read_job"]
+__all__ = ["JobLimits", "count_processors", "decode_cpu_rate", "decode_memory_limit", "read_job"]
 
 _EXTENDED_LIMIT, _CPU_RATE, _MEMORY_USAGE = 9, 15, 28  # JOBOBJECTINFOCLASS
 _LIMIT_PROCESS_MEMORY, _LIMIT_JOB_MEMORY = 0x100, 0x200
@@ -20,6 +20,8 @@ _RATE_ENABLE, _RATE_WEIGHT, _RATE_HARD_CAP, _RATE_MIN_MAX = 0x1, 0x2, 0x4, 0x10
 _FLAGS_AT = 16
 _BASIC_SIZE = {4: 48, 8: 64}  # by size of a pointer
 _IO_COUNTERS_SIZE = 48
+
+_ALL_PROCESSOR_GROUPS = 0xFFFF
 
 # (information class, size) -> the bytes, or None if the system refuses
 Query = Callable[[int, int], bytes | None]
@@ -45,6 +47,12 @@ def read_job(query: Query | None = None) -> JobLimits:
         cpu_share=None if rate is None else decode_cpu_rate(rate),
         memory_bytes=None if use is None else int(struct.unpack_from("<Q", use)[0]),
     )
+
+
+def count_processors() -> int | None:
+    """Return how many processors the machine has, which is what a share is of; None if the system does not tell."""
+    kernel32 = getattr(ctypes, "windll", None)
+    return None if kernel32 is None else kernel32.kernel32.GetActiveProcessorCount(_ALL_PROCESSOR_GROUPS) or None
 
 
 def decode_memory_limit(data: bytes, pointer: int) -> int | None:
