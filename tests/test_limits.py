@@ -3,11 +3,14 @@
 import copy
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import cgexec
-from cgexec._environ import read_environ
+from cgexec._environ import read_environ, told_processes, told_reserve
 from cgexec._kernel.files import Files
 from cgexec._kernel.windows import JobLimits
 from cgexec._limits import derive_limits
@@ -118,7 +121,7 @@ def test_pythons_own_override_replaces_the_count_but_not_the_quota(tmp_path):
     assert derived(tmp_path / "b", V2, PYTHON_CPU_COUNT="6").cpus == 2.0
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "٣"])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "٣", "++3", "3 ", "10000000", "0" * 9 + "-1", "9" * 5000])
 def test_pythons_override_with_nonsense_is_noted(text):
     answer = read_environ({"PYTHON_CPU_COUNT": text}, {})
     assert answer.python_cpu_count is None
@@ -128,7 +131,51 @@ def test_pythons_override_with_nonsense_is_noted(text):
 def test_the_interpreters_option_comes_before_the_variable():
     answer = read_environ({"PYTHON_CPU_COUNT": "3"}, {"cpu_count": "5"})
     assert (answer.python_cpu_count, answer.python_cpu_count_source) == (5, "-X cpu_count")
-    assert read_environ({"PYTHON_CPU_COUNT": "default"}, {"cpu_count": "default"}).python_cpu_count is None
+
+
+@pytest.mark.parametrize("option", ["default", "", True, "x"])
+def test_the_interpreters_option_cancels_the_variable_too(option):
+    answer = read_environ({"PYTHON_CPU_COUNT": "3"}, {"cpu_count": option})
+    assert answer.python_cpu_count is None
+    assert read_environ({"PYTHON_CPU_COUNT": "default"}, {}).python_cpu_count is None
+
+
+@pytest.mark.parametrize("text", ["3", "00000000003", "+3", " 3"])
+def test_pythons_override_is_read_as_python_reads_it(text):
+    answer = read_environ({"PYTHON_CPU_COUNT": text}, {})
+    assert (answer.python_cpu_count, answer.notes) == (3, ())
+
+
+def test_an_ignored_environment_has_no_override_and_is_ours_to_read():
+    variables = {"PYTHON_CPU_COUNT": "3", "CGEXEC_CPUS": "1.5"}
+    answer = read_environ(variables, {}, ignore_environment=True)
+    assert (answer.python_cpu_count, answer.cpus) == (None, 1.5)
+    assert read_environ(variables, {"cpu_count": "5"}, ignore_environment=True).python_cpu_count == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        ([], "PYTHON_CPU_COUNT"),
+        (["-X", "cpu_count=5"], "-X cpu_count"),
+        (["-X", "cpu_count=default"], None),
+        (["-E"], None),
+        (["-I"], None),
+    ],
+)
+def test_limits_follows_the_options_of_the_interpreter(options, source):
+    look = "import sys; sys.path.insert(0, sys.argv[1]); import cgexec; print(cgexec.limits().sources['cpu_set'])"
+    folder = str(Path(cgexec.__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, *options, "-c", look, folder],
+        env={**os.environ, "PYTHON_CPU_COUNT": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    said = done.stdout.strip()
+    assert said == source if source is not None else "cpu_count" not in said.lower()
 
 
 def test_lambda_tells_its_memory(tmp_path):
@@ -139,8 +186,27 @@ def test_lambda_tells_its_memory(tmp_path):
     assert any("AWS Lambda" in note and "CPU limit" in note for note in limits.notes)
 
 
-def test_lambdas_nonsense_is_noted():
-    assert "is not a number of MiB" in told(AWS_LAMBDA_FUNCTION_MEMORY_SIZE="big").notes[0]
+@pytest.mark.parametrize("text", ["big", "0", "20000000", "00000000001769x"])
+def test_lambdas_nonsense_is_noted(text):
+    assert "is not a number of MiB" in told(AWS_LAMBDA_FUNCTION_MEMORY_SIZE=text).notes[0]
+
+
+@pytest.mark.parametrize("text", ["4", "00000000000004"])
+def test_a_number_of_processes_is_read_to_its_end(text):
+    assert told_processes({"CGEXEC_PROCESSES": text}) == (4, "CGEXEC_PROCESSES")
+    assert told_processes({"WEB_CONCURRENCY": text}) == (4, "WEB_CONCURRENCY")
+
+
+@pytest.mark.parametrize("text", ["0", "12345678901", "1000001", "00000000000", "9" * 5000, "4.0", "٤"])
+def test_what_is_no_number_of_processes_is_refused_and_left_to_its_owner(text):
+    with pytest.raises(ValueError, match="CGEXEC_PROCESSES=.*at least 1 and at most a million.*CGEXEC_PROCESSES=4"):
+        told_processes({"CGEXEC_PROCESSES": text})
+    assert told_processes({"WEB_CONCURRENCY": text}) == (1, "one process")
+
+
+def test_zero_keeps_nothing_free_and_nothing_is_the_default():
+    assert told_reserve({"CGEXEC_RESERVE": "0"}) == 0
+    assert told_reserve({"CGEXEC_RESERVE": ""}) is None
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 # A memory figure below this is a missing suffix: no interpreter runs in it.
 _LEAST_MEMORY = 1 << 20
+# More CPUs, processes or threads than anybody has.
+_MOST = 1_000_000
 _DECLARED_MIB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 
 
@@ -43,15 +45,19 @@ class Told(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_environ(environ: Mapping[str, str], xoptions: Mapping[str, str | bool]) -> Told:
+def read_environ(
+    environ: Mapping[str, str], xoptions: Mapping[str, str | bool], *, ignore_environment: bool = False
+) -> Told:
     """
     Return what *environ* and the interpreter's ``-X`` options say.
+
+    With *ignore_environment* (``sys.flags``, ``python -E`` and ``-I``) ``PYTHON_CPU_COUNT`` says nothing, as to Python.
 
     Raises:
         ValueError: a ``CGEXEC_*`` variable holds nonsense; the text names it and shows a right value.
     """
     notes: list[str] = []
-    python, source = _python_cpu_count(environ, xoptions, notes)
+    python, source = _python_cpu_count({} if ignore_environment else environ, xoptions, notes)
     return Told(
         cpus=_cpus(environ, "CGEXEC_CPUS", notes),
         memory=_memory(environ, "CGEXEC_MEMORY", notes),
@@ -76,6 +82,15 @@ def _variable(environ: Mapping[str, str], name: str, parse: Callable[[str], T], 
         raise ValueError(f"{name}={text!r}: {error}; right is for instance {name}={right}") from None
 
 
+def _whole(text: str, most: int) -> int | None:
+    """Return the whole number from 1 to *most* that ASCII digits spell, None for anything else."""
+    digits = text.lstrip("0")
+    # int() takes digits of other scripts, and refuses thousands of digits in words of its own.
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(most)):
+        return None
+    return number if (number := int(digits)) <= most else None
+
+
 def _zero_is_unset(value: float | None, name: str, notes: list[str]) -> bool:
     # The downward API gives 0 for a request or limit that the pod does not have.
     if value == 0:
@@ -85,7 +100,7 @@ def _zero_is_unset(value: float | None, name: str, notes: list[str]) -> bool:
 
 def _cpus(environ: Mapping[str, str], name: str, notes: list[str]) -> float | None:
     value = _variable(environ, name, lambda text: float(parse_exact(text)), "1.5 or 1500m")
-    if value is not None and value > 1_000_000:
+    if value is not None and value > _MOST:
         raise ValueError(
             f"{name}={environ[name]!r}: more CPUs than any machine has; right is for instance {name}=1500m"
         )
@@ -103,17 +118,23 @@ def _memory(environ: Mapping[str, str], name: str, notes: list[str]) -> int | No
 def _python_cpu_count(
     environ: Mapping[str, str], xoptions: Mapping[str, str | bool], notes: list[str]
 ) -> tuple[int | None, str]:
-    """Return Python's own override (3.13 and later apply it themselves; ours holds on every version)."""
-    for source, text in (
-        ("-X cpu_count", xoptions.get("cpu_count")),
-        ("PYTHON_CPU_COUNT", environ.get("PYTHON_CPU_COUNT")),
-    ):
-        if not isinstance(text, str) or text in ("", "default"):
-            continue
-        if text.isascii() and text.isdigit() and 0 < int(text[:10]) < 1_000_000:
-            return int(text[:10]), source
-        notes.append(f"{source}={text!r} is not a positive number of CPUs and is passed over")
-    return None, ""
+    """
+    Return Python's own override (3.13 and later apply it themselves; ours holds on every version).
+
+    As there, the option replaces the variable, also where it says ``default``: config_init_cpu_count() in
+    Python/initconfig.c, whose numbers are those of strtol(3).
+    """
+    if "cpu_count" in xoptions:
+        source, text = "-X cpu_count", xoptions["cpu_count"]
+    else:
+        source, text = "PYTHON_CPU_COUNT", environ.get("PYTHON_CPU_COUNT", "")
+    if not isinstance(text, str) or text in ("", "default"):
+        return None, ""
+    count = _whole(text.lstrip().removeprefix("+"), _MOST)
+    if count is None:
+        notes.append(f"{source}={text!r} is not a number of CPUs from 1 to a million and is passed over")
+        return None, ""
+    return count, source
 
 
 def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
@@ -121,10 +142,11 @@ def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
     text = environ.get(_DECLARED_MIB, "")
     if not text:
         return None
-    if text.isascii() and text.isdigit() and 0 < int(text[:10]) < 1 << 24:
-        return int(text[:10]) << 20
-    notes.append(f"{_DECLARED_MIB}={text!r} is not a number of MiB and is passed over")
-    return None
+    size = _whole(text, 1 << 24)
+    if size is None:
+        notes.append(f"{_DECLARED_MIB}={text!r} is not a number of MiB and is passed over")
+        return None
+    return size << 20
 
 
 # (variable, name of the platform): places whose cgroup files are known to be empty or to show the machine.
@@ -147,12 +169,7 @@ def platform_of(environ: Mapping[str, str]) -> str | None:
 
 def parse_processes(value: object, *, name: str) -> int:
     """Return a number of processes, a whole one from 1 to a million."""
-    if (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and 1 <= value <= 1_000_000
-        and value == int(value)
-    ):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= _MOST and value == int(value):
         return int(value)
     raise ValueError(f"{name}={value!r}: expected a whole number of processes, at least 1")
 
@@ -160,18 +177,23 @@ def parse_processes(value: object, *, name: str) -> int:
 NOT_TOLD = "one process"
 
 
+def _number_of(what: str, text: str) -> int:
+    number = _whole(text, _MOST)
+    if number is None:
+        raise ValueError(f"expected a whole number of {what}, at least 1 and at most a million")
+    return number
+
+
 def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
     """
     Return how many processes share the container, and who says so: ``CGEXEC_PROCESSES``, ``WEB_CONCURRENCY``, else 1.
 
     Raises:
-        ValueError: ``CGEXEC_PROCESSES`` is no whole number from 1.
+        ValueError: ``CGEXEC_PROCESSES`` is no whole number from 1 to a million.
     """
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError("expected a whole number of processes, at least 1")
-        return parse_processes(int(text[:10]), name="processes")
+        return _number_of("processes", text)
 
     name = "CGEXEC_PROCESSES"
     value = _variable(environ, name, parse, "4")
@@ -189,15 +211,9 @@ def told_workers(environ: Mapping[str, str], name: str) -> int | None:
     Return the number of workers in variable *name*, None if it is not set.
 
     Raises:
-        ValueError: it is no whole number from 1.
+        ValueError: it is no whole number from 1 to a million.
     """
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text[:10])):
-            raise ValueError("expected a whole number of workers, at least 1")
-        return int(text[:10])
-
-    return _variable(environ, name, parse, "20")
+    return _variable(environ, name, lambda text: _number_of("workers", text), "20")
 
 
 def told_mode(environ: Mapping[str, str]) -> Literal["off", "observe", "enforce"]:

@@ -82,8 +82,12 @@ def limits(*, root: str | os.PathLike[str] = "/") -> Limits:
         ValueError: a ``CGEXEC_*`` variable holds nonsense. Never for anything a kernel file holds.
     """
     files = Files(os.fspath(root))
-    told = read_environ(os.environ, sys._xoptions) if files.is_this_machine else Told()  # noqa: SLF001  # its documented name
-    return derive_limits(take_snapshot(files), told)
+    return derive_limits(take_snapshot(files), _told() if files.is_this_machine else Told())
+
+
+def _told() -> Told:
+    xoptions = sys._xoptions  # noqa: SLF001  # its documented name
+    return read_environ(os.environ, xoptions, ignore_environment=bool(sys.flags.ignore_environment))
 
 
 def derive_limits(seen: Snapshot, told: Told) -> Limits:

@@ -71,11 +71,18 @@ def test_who_runs_the_service_beats_every_argument(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("name", ["CGEXEC_MAX_WORKERS", "CGEXEC_FORCE_MAX_WORKERS"])
-@pytest.mark.parametrize("text", ["0", "-1", "many", "2.5", "²"])
+@pytest.mark.parametrize("text", ["0", "-1", "many", "2.5", "²", "00000000000", "12345678901"])
 def test_nonsense_in_a_variable_names_it_and_shows_what_is_right(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     with pytest.raises(ValueError, match=f"{name}='{text}': expected a whole number of workers.*{name}=20"):
         cgexec.ThreadPoolExecutor(1)
+
+
+@pytest.mark.parametrize("name", ["CGEXEC_MAX_WORKERS", "CGEXEC_FORCE_MAX_WORKERS"])
+def test_a_number_of_workers_is_read_to_its_end(monkeypatch, name):
+    monkeypatch.setenv(name, "00000000020")
+    with cgexec.ThreadPoolExecutor() as pool:
+        assert pool.stats().limit == 20
 
 
 def test_nonsense_in_the_mode_too(monkeypatch):
