@@ -1,5 +1,6 @@
 """Quantities: Kubernetes' and Docker's forms, exactly, and everything else refused with the right form shown."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -36,6 +37,8 @@ RIGHT = {
     "decimal-with-b": ("2kB", 2000),
     "blank": ("1.5 GiB", 3 << 29),
     "surrounded": (" 1Gi\n", 1 << 30),
+    "plus": ("+2", 2),
+    "plus-with-suffix": ("+1.5Gi", 3 << 29),
     "int": (7, 7),
     "float": (0.25, 0.25),
     "fraction": (Fraction(1, 4), 0.25),
@@ -58,7 +61,10 @@ WRONG = [
     "Gi",
     "1.2.3",
     "-1",
-    "+1",
+    "++1",
+    "+-1",
+    "+",
+    "+ 1",
     "1_000",
     "٣",
     "1,5Gi",
@@ -78,10 +84,32 @@ def test_anything_else_is_a_value_error_that_shows_right_forms(text):
         parse_quantity(text)
 
 
-@pytest.mark.parametrize(("text", "hint"), [("2K", '"k"'), ("1g", '"Gi"'), ("512mb", '"Mi"')])
-def test_docker_suffixes_that_mean_two_things_are_refused_with_both(text, hint):
-    with pytest.raises(ValueError, match=hint):
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        *((text, ["k", "Ki"]) for text in ("2K", "512KB", "512ki")),
+        *((text, ["M", "Mi"]) for text in ("512mb", "512mi")),
+        ("1g", ["G", "Gi"]),
+        ("1t", ["T", "Ti"]),
+    ],
+)
+def test_docker_suffixes_that_mean_two_things_are_refused_with_both_and_these_are_right(text, right):
+    with pytest.raises(ValueError, match="powers of 1024") as caught:
         parse_quantity(text)
+    hint = str(caught.value).partition(" may mean ")[2]
+    assert re.findall('"([^"]+)"', hint) == right
+    assert [parse_quantity(f"1{suffix}") > 1 for suffix in right] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), 10**5000, Fraction(10**400, 3), 2**80 + 1],
+    ids=["no-float", "negative", "no-text", "fraction", "just-beyond"],
+)
+def test_a_number_beyond_all_machines_is_refused_in_words_that_can_be_read(value):
+    with pytest.raises(ValueError, match=r"expected a quantity from 0 to 2\*\*80, got .*1.5Gi") as caught:
+        parse_quantity(value)
+    assert len(str(caught.value)) < 200
 
 
 def test_docker_m_as_memory_is_named():

@@ -3,7 +3,7 @@
 import math
 import re
 from fractions import Fraction
-from numbers import Real
+from numbers import Rational, Real
 
 __all__ = ["format_bytes", "format_cpus", "parse_bytes", "parse_exact", "parse_quantity"]
 
@@ -16,7 +16,7 @@ _FACTORS = {
     **{f"{suffix}B": Fraction(10) ** power for suffix, power in _DECIMAL.items() if power >= 0},
     **{f"{suffix}B": Fraction(2**power) for suffix, power in _BINARY.items()},
 }
-_QUANTITY = re.compile(r"([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE]([+-]?[0-9]{1,3})| ?([A-Za-z]{0,3}))")
+_QUANTITY = re.compile(r"\+?([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE]([+-]?[0-9]{1,3})| ?([A-Za-z]{0,3}))")
 # More than any machine has, and far from where floats end.
 _LARGEST = Fraction(2) ** 80
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -27,8 +27,8 @@ def parse_quantity(value: str | float | Real) -> int | float:
     """
     Return the number that a Kubernetes quantity stands for.
 
-    ``"500m"`` is 0.5, ``"2k"`` is 2000, ``"1.5Gi"`` is 1610612736, ``"1e3"`` is 1000; a trailing ``B``
-    (``"512MiB"``) and a blank before the suffix change nothing. The suffixes are Kubernetes': ``512M`` is
+    ``"500m"`` is 0.5, ``"2k"`` is 2000, ``"1.5Gi"`` is 1610612736, ``"1e3"`` is 1000; a leading ``+``, a trailing
+    ``B`` (``"512MiB"``) and a blank before the suffix change nothing. The suffixes are Kubernetes': ``512M`` is
     512 000 000, not Docker's 536 870 912 (write ``512Mi``), and ``m`` is a thousandth. A number is returned as it is.
 
     Returns:
@@ -47,13 +47,23 @@ def parse_exact(value: str | float | Real) -> Fraction:
         exact = _parse_text(value)
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"expected a quantity, got {value!r}; {_RIGHT_FORMS}")  # one kind of error for callers
+    elif isinstance(value, Rational):  # first, as the largest of these are no float and have no text
+        exact = Fraction(int(value.numerator), int(value.denominator))
     elif not math.isfinite(value):
         raise ValueError(f"expected a finite quantity, got {value!r}; {_RIGHT_FORMS}")
     else:
         exact = Fraction(str(value))
     if not 0 <= exact <= _LARGEST:
-        raise ValueError(f"expected a quantity from 0 to 2**80, got {value!r}; {_RIGHT_FORMS}")
+        raise ValueError(f"expected a quantity from 0 to 2**80, got {_shown(value)}; {_RIGHT_FORMS}")
     return exact
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes (sys.set_int_max_str_digits)
+        return "a number of thousands of digits"
+    return text if len(text) <= 50 else f"{text[:50]}..."
 
 
 def _parse_text(text: str) -> Fraction:
@@ -73,7 +83,7 @@ def _suffix_hint(suffix: str) -> str:
     letter = suffix[:1]
     for right in ("k", "M", "G", "T"):
         if letter.lower() == right.lower():
-            return f'; {suffix} may mean "{right}" (powers of 1000) or "{right}i" (powers of 1024)'
+            return f'; {suffix} may mean "{right}" (powers of 1000) or "{right.upper()}i" (powers of 1024)'
     return ""
 
 
