@@ -56,7 +56,7 @@ INSIDE = {
         {"__init__"},
     ],
     "_pool.": [
-        {"task", "weakly"},
+        {"task", "weakly", "parting"},
         {"records"},
         {"guard"},
         {"books"},

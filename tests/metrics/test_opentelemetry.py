@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ sdk = pytest.importorskip("opentelemetry.sdk.metrics", reason="needs opentelemet
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: E402
 
-from cgexec.metrics import opentelemetry  # noqa: E402
+from cgexec.metrics import _watched, opentelemetry  # noqa: E402
 from cgexec.metrics._table import every  # noqa: E402
 
 
@@ -63,7 +64,7 @@ def test_two_pools_share_the_instruments(collected, caplog):
     assert caplog.records == []
 
 
-def test_what_is_closed_or_collected_is_reported_no_longer(collected):
+def test_what_is_closed_or_collected_is_reported_no_longer(collected, monkeypatch):
     meter, collect = collected
     with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
         opentelemetry.instrument(pool, meter).close()
@@ -72,7 +73,23 @@ def test_what_is_closed_or_collected_is_reported_no_longer(collected):
     opentelemetry.instrument(pool, meter)
     del pool
     gc.collect()
+    assert "cgexec.pool.limit" in collect()  # its last counts
+    monkeypatch.setattr(_watched, "monotonic", lambda: time.monotonic() + 1)  # another collection
     assert "cgexec.pool.limit" not in collect()
+
+
+def test_counters_go_on_when_a_name_changes_hands(collected):
+    meter, collect = collected
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
+        former = opentelemetry.instrument(pool, meter)
+        list(pool.map(abs, range(3)))
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as pool:
+        opentelemetry.instrument(pool, meter)
+        former.close()  # the name is no longer its own
+        list(pool.map(abs, range(4)))
+        found = collect()
+    assert found["cgexec.pool.submitted"][0] == {JOBS: 7}
+    assert found["cgexec.pool.limit"][0] == {JOBS: 2}
 
 
 def test_without_an_sdk_nothing_happens():

@@ -6,17 +6,20 @@ import os
 import subprocess
 import sys
 import textwrap
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import cgexec
-from support.pools import holding
+from support.pools import SOON, holding
 
 client = pytest.importorskip("prometheus_client", reason='needs prometheus-client: pip install "cgexec[prometheus]"')
 
 from prometheus_client.openmetrics import exposition, parser  # noqa: E402
 
-from cgexec.metrics import prometheus  # noqa: E402
+from cgexec._pool.watch import watch  # noqa: E402
+from cgexec.metrics import _watched, prometheus  # noqa: E402
 from cgexec.metrics._table import every, prometheus_name  # noqa: E402
 
 
@@ -94,10 +97,87 @@ def test_a_pool_is_reported_until_its_last_task_has_ended(registry):
 def test_reporting_does_not_keep_a_pool(registry):
     pool = cgexec.ThreadPoolExecutor(1, name="jobs")
     prometheus.register(pool, registry)
-    assert value(registry, "pool_limit", pool="jobs") == 1
+    pool.submit(abs, -1).result(SOON)
+    gone = weakref.ref(pool)
     del pool
     gc.collect()
-    assert value(registry, "pool_limit", pool="jobs") is None
+    assert gone() is None
+    assert value(registry, "pool_submitted_total", pool="jobs") == 1  # what it had counted is told once more
+    assert value(registry, "pool_submitted_total", pool="jobs") is None
+
+
+def test_counters_go_on_when_a_name_changes_hands(registry):
+    for size in (1, 2, 3):
+        with cgexec.ThreadPoolExecutor(size, name="jobs") as pool:
+            prometheus.register(pool, registry)
+            pool.submit(int, "x").exception(SOON)
+            assert value(registry, "pool_submitted_total", pool="jobs") == size
+            assert value(registry, "pool_ended_total", pool="jobs", outcome="failed") == size
+            assert value(registry, "pool_limit", pool="jobs") == size
+
+
+def test_what_a_closed_pool_still_runs_is_counted_under_its_successor(registry):
+    old = cgexec.ThreadPoolExecutor(1, name="jobs")
+    prometheus.register(old, registry)
+    with holding(old, 1), cgexec.ThreadPoolExecutor(2, name="jobs") as new:
+        old.shutdown(wait=False)
+        prometheus.register(new, registry)
+        assert value(registry, "pool_ended_total", pool="jobs", outcome="completed") == 0
+        assert value(registry, "pool_running", pool="jobs") == 0
+    old.shutdown()
+    assert value(registry, "pool_ended_total", pool="jobs", outcome="completed") == 1
+
+
+def test_a_pool_that_is_registered_again_is_not_counted_twice(registry):
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
+        for times in (1, 2, 3):
+            registration = prometheus.register(pool, registry)
+            pool.submit(abs, -1).result(SOON)
+            assert value(registry, "pool_submitted_total", pool="jobs") == times
+            registration.close()
+
+
+def test_closing_the_registration_of_a_predecessor_leaves_the_successor(registry):
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as old:
+        registration = prometheus.register(old, registry)
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as new:
+        prometheus.register(new, registry)
+        registration.close()
+        assert value(registry, "pool_limit", pool="jobs") == 2
+
+
+def test_the_fuse_is_told_beside_a_pool_without_memorys_guard(registry, monkeypatch):
+    with (
+        cgexec.ThreadPoolExecutor(1, name="plain", memory_guard=False) as plain,
+        cgexec.ThreadPoolExecutor(1, name="fused") as fused,
+    ):
+        monkeypatch.setattr(watch(), "view", lambda: {"fuse": 1 << 30, "reliefs": 0})
+        prometheus.register(plain, registry)
+        prometheus.register(fused, registry)
+        assert value(registry, "memory_fuse_bytes") == 1 << 30
+
+
+def test_the_process_counters_stay_when_the_pool_that_knew_them_ends(registry, monkeypatch):
+    with (
+        cgexec.ThreadPoolExecutor(1, name="plain", memory_guard=False) as plain,
+        cgexec.ThreadPoolExecutor(1, name="guarded") as guarded,
+    ):
+        monkeypatch.setattr(watch(), "view", lambda: {"reliefs": 3})
+        prometheus.register(plain, registry)
+        registration = prometheus.register(guarded, registry)
+        assert value(registry, "memory_reliefs_total") == 3
+        registration.close()
+        assert value(registry, "memory_reliefs_total") == 3
+
+
+def test_names_of_pools_that_are_gone_are_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr(_watched, "_MOST_NAMES", 2)
+    watched = _watched.Watched()
+    for name in "abc":
+        with cgexec.ThreadPoolExecutor(1, name=name) as pool:
+            watched.add(pool)
+        watched.look()
+    assert list(watched._places) == ["b", "c"]
 
 
 def test_two_pools_of_one_name_are_refused_and_a_successor_is_not(registry):
@@ -135,6 +215,15 @@ def test_observing_tells_what_would_have_been(registry, monkeypatch):
         prometheus.register(pool, registry)
         assert value(registry, "pool_would_limit", pool="jobs") == cgexec.recommend().max_workers
         assert value(registry, "pool_would_total", pool="jobs", what="rejected") == 0
+
+
+@pytest.mark.parametrize("mode", ["observe", "off"])
+def test_a_wrapped_executor_without_its_bound_has_no_limit(registry, monkeypatch, mode):
+    monkeypatch.setenv("CGEXEC_MODE", mode)
+    with cgexec.wrap(ThreadPoolExecutor(2), name="jobs") as pool:
+        prometheus.register(pool, registry)
+        assert value(registry, "pool_limit", pool="jobs") is None
+        assert value(registry, "pool_would_limit", pool="jobs") == (3 if mode == "observe" else None)
 
 
 WORKER = """
@@ -238,6 +327,54 @@ def test_a_process_that_is_dead_leaves_its_counts_and_no_gauges(several):
     seen = scrape(str(worker.pid))
     assert seen['cgexec_pool_limit{pool="jobs"}'] == 2
     assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 27
+
+
+ENDS = {
+    "shut down in time": """
+        for _ in range(5):
+            with cgexec.ThreadPoolExecutor(2, name="jobs") as pool:
+                prometheus.register(pool, interval=3600)
+                list(pool.map(abs, range(10)))
+    """,
+    "collected": """
+        def use():
+            pool = cgexec.ThreadPoolExecutor(2, name="jobs")
+            prometheus.register(pool, interval=3600)
+            list(pool.map(abs, range(10)))
+        for _ in range(5):
+            use()
+    """,
+    "ended with the interpreter": """
+        pool = cgexec.ThreadPoolExecutor(2, name="jobs")
+        prometheus.register(pool, interval=3600)
+        for _ in range(50):
+            pool.submit(abs, -1)
+    """,
+    "ended with a forked child": """
+        import multiprocessing
+        def use():
+            with cgexec.ThreadPoolExecutor(2, name="jobs") as pool:
+                prometheus.register(pool, interval=3600)
+                list(pool.map(abs, range(50)))
+        child = multiprocessing.get_context("fork").Process(target=use)
+        child.start()
+        child.join()
+    """,
+}
+
+
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_nothing_is_lost_of_what_ends_between_two_writes(several, tmp_path, code):
+    head = "import cgexec\nfrom cgexec.metrics import prometheus\n"
+    subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, timeout=60, check=True,
+    )  # fmt: skip
+    _, scrape = several
+    seen = scrape()
+    assert seen['cgexec_pool_submitted_total{pool="jobs"}'] == 50
+    assert seen['cgexec_pool_ended_total{outcome="completed",pool="jobs"}'] == 50
+    assert seen['cgexec_pool_limit{pool="jobs"}'] == 0  # no gauge is left as it was last
 
 
 def test_counters_of_the_container_do_not_go_back(several):

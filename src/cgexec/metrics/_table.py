@@ -80,10 +80,18 @@ def _changed(stats: Stats) -> float | None:
     return None if stats.last_change is None else stats.last_change.seconds_ago
 
 
+# What `wrap` says for "no limit" where CGEXEC_MODE takes its own away.
+_UNLIMITED = 1 << 30
+
+
+def _limit(stats: Stats) -> int | None:
+    return None if stats.limit >= _UNLIMITED else stats.limit
+
+
 POOL: tuple[Metric[Stats], ...] = (
     Metric("pool.info", "gauge", "1", "1; mode, and the term that decided the size, are its labels.",
            _info, ("mode", "bound_by"), "max"),
-    Metric("pool.limit", "gauge", "{task}", "Tasks that may run at once.", lambda pool: pool.limit),
+    Metric("pool.limit", "gauge", "{task}", "Tasks that may run at once.", _limit),
     Metric("pool.workers", "gauge", "{thread}", "Threads there are, idle ones included.", lambda pool: pool.workers),
     Metric("pool.idle", "gauge", "{thread}", "Threads that wait for a task.", lambda pool: pool.idle),
     Metric("pool.running", "gauge", "{task}", "Tasks that run.", lambda pool: pool.running),

@@ -23,15 +23,15 @@ _ONE_COLLECTION = 0.1
 
 
 class Instrumentation:
-    """A pool that is reported. It ends by itself when the pool is closed or collected."""
+    """A pool that is reported. It ends by itself when the pool is closed or collected, and its last task has ended."""
 
-    def __init__(self, name: str, watched: Watched) -> None:
-        self.name = name
+    def __init__(self, watched: Watched, pool: Pool) -> None:
+        self.name, self._source = watched.add(pool)
         self._watched = watched
 
     def close(self) -> None:
-        """Report the pool no longer."""
-        self._watched.remove(self.name)
+        """Report the pool no longer. Does nothing once the name is another pool's."""
+        self._watched.remove(self.name, self._source)
 
 
 def instrument(pool: Pool, meter: "Meter | None" = None) -> Instrumentation:
@@ -58,11 +58,11 @@ def instrument(pool: Pool, meter: "Meter | None" = None) -> Instrumentation:
         fresh = watched is None
         if watched is None:
             watched = _by_meter[meter] = Watched()
-    name = watched.add(pool)
+    instrumentation = Instrumentation(watched, pool)
     if fresh:
         for row in every():
             _create(meter, row, watched)
-    return Instrumentation(name, watched)
+    return instrumentation
 
 
 _lock = threading.Lock()

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from cgexec._extras import extra
 from cgexec._pool import ticker
+from cgexec._pool.parting import at_end
 from cgexec.metrics._table import POOL, Metric, every, prometheus_name
 from cgexec.metrics._watched import Pool, Sample, Watched
 
@@ -29,10 +30,10 @@ _VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
 class Registration:
-    """A pool that is reported. It ends by itself when the pool is closed and, in multi-process mode, collected."""
+    """A pool that is reported. It ends by itself when the pool is closed or collected, and its last task has ended."""
 
-    def __init__(self, name: str, collector: "_Collector | _Files") -> None:
-        self.name = name
+    def __init__(self, collector: "_Collector | _Files", pool: Pool) -> None:
+        self.name, self._source = collector.watched.add(pool)
         self._collector = collector
 
     def update(self) -> None:
@@ -41,10 +42,14 @@ class Registration:
             self._collector.write()
 
     def close(self) -> None:
-        """Report the pool no longer. Counters that were written stay, as Prometheus expects."""
+        """
+        Report the pool no longer. Counters that were written stay, as Prometheus expects.
+
+        Does nothing once the name is another pool's.
+        """
         self.update()
-        self._collector.watched.remove(self.name)
-        if isinstance(self._collector, _Files) and not self._collector.write():
+        removed = self._collector.watched.remove(self.name, self._source)
+        if removed and isinstance(self._collector, _Files) and not self._collector.write():
             ticker.forget(self._collector)
 
 
@@ -68,7 +73,7 @@ def register(pool: Pool, registry: "CollectorRegistry | None" = None, *, interva
         import prometheus_client
     if any(variable in os.environ for variable in _VARIABLES):
         files = _files(interval)
-        registration = Registration(files.watched.add(pool), files)
+        registration = Registration(files, pool)
         files.start()
         return registration
     registry = prometheus_client.REGISTRY if registry is None else registry
@@ -77,10 +82,10 @@ def register(pool: Pool, registry: "CollectorRegistry | None" = None, *, interva
         fresh = collector is None
         if collector is None:
             collector = _collectors[registry] = _Collector()
-    name = collector.watched.add(pool)
+    registration = Registration(collector, pool)
     if fresh:
         registry.register(collector)
-    return Registration(name, collector)
+    return registration
 
 
 _lock = threading.Lock()
@@ -144,6 +149,11 @@ class _Files:
         """Write, and come again as long as there are pools."""
         return now + self.interval if self.write() else None
 
+    def end(self) -> None:
+        """Write what has happened since the last time, and that the pools are no more."""
+        if self.write():
+            self.write()
+
     def write(self) -> bool:
         """Write what there is; return whether there was a pool."""
         with self._lock:
@@ -205,4 +215,5 @@ def _files(interval: float) -> _Files:
     with _lock:
         if not _writers or _writers[0].pid != os.getpid():
             _writers[:] = [_Files(interval)]
+            at_end(_writers[0].end)  # after the pools have ended: the interpreter waits for their threads before
         return _writers[0]
