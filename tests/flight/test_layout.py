@@ -11,13 +11,14 @@ from cgexec._flight.words import last_words
 RECORD = Record(
     when=1_700_000_000.5, pid=1, started=77, limit=4 << 30, used=3 << 30, oom_kills=2, size=8, running=3, waiting=20,
     functions=(Doing("app.report", 280.0), Doing("app.mail", 3.0)), source="/sys/fs/cgroup/memory.max", host="api-7d9",
+    cgroup=5,
 )  # fmt: skip
 TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=15)
 COUNT = st.integers(0, 2**32 - 1)
 SIZE = st.none() | st.integers(0, 2**63 - 1)
 RECORDS = st.builds(
     Record, when=st.floats(0, 1e11), pid=COUNT, started=st.integers(0, 2**62), limit=SIZE, used=SIZE, oom_kills=SIZE,
-    size=COUNT, running=COUNT, waiting=COUNT, source=TEXT, host=TEXT,
+    size=COUNT, running=COUNT, waiting=COUNT, source=TEXT, host=TEXT, cgroup=COUNT,
     functions=st.lists(st.builds(Doing, TEXT, st.floats(0, 1e9)), max_size=12).map(tuple),
 )  # fmt: skip
 
@@ -72,19 +73,46 @@ def test_there_are_words_for_any_record(records, kills):
 
 
 def test_the_words():
-    assert last_words([RECORD, RECORD], 2) == (
+    assert last_words([RECORD], 2, 5) == (
         "a process with pools ended without saying so (pid 1 on api-7d9): killed by a signal, or crashed; memory was "
         "not near its limit when last looked at, though a sudden allocation may have been killed for it. Last seen 2023-11-14T22:13:20Z: 3 GiB of 4 GiB in use "
-        "(/sys/fs/cgroup/memory.max), 3 of 8 running, 20 waiting; longest app.report for 280 s, app.mail for 3 s. "
-        "1 other likewise"
+        "(/sys/fs/cgroup/memory.max), 3 of 8 running, 20 waiting; longest app.report for 280 s, app.mail for 3 s"
     )
+
+
+def test_the_tasks_of_all_that_ended_are_named_the_longest_first():
+    """The kernel may kill a whole container at once, and the culprit need not be the one that wrote last."""
+    left = [
+        RECORD._replace(pid=3, functions=(Doing("app.mail", 9.0),)),
+        RECORD._replace(pid=2, when=1_699_999_999.0, functions=(Doing("app.monthly", 280.0), Doing("app.mail", 1.0))),
+    ]
+    assert last_words(left, 2, 5).endswith(
+        "; longest of all app.monthly for 280 s in 2, app.mail for 9 s in 3, app.mail for 1 s in 2. "
+        "1 more: pid 2 on api-7d9 at 2023-11-14T22:13:19Z"
+    )
+
+
+def test_hundreds_that_ended_are_still_one_line_of_a_log():
+    left = [RECORD._replace(pid=n, functions=(Doing(f"app.f{n}", float(n)),)) for n in range(300)]
+    said = last_words(left, 2, 5)
+    assert said.count("app.f") == 12
+    assert "longest of all app.f299 for 299 s in 299, app.f298" in said
+    assert said.endswith("pid 8 on api-7d9 at 2023-11-14T22:13:20Z; and 291 others")
+    assert len(said) < 2000
 
 
 def test_the_verdict_follows_the_evidence():
     near = RECORD._replace(used=int(3.9 * (1 << 30)))
     assert "most likely killed by the kernel for memory" in last_words([near], None)
     assert "most likely killed by the kernel for memory" in last_words([near], 0)  # a new container counts from zero
-    assert "the kernel has killed in this container" in last_words([RECORD], 3)
+    assert "the kernel has killed in this container" in last_words([RECORD], 3, 5)
+    # Kills that another container has counted, and one whose count cannot be told from it, prove nothing.
+    for cgroup in (0, 6):
+        assert "the kernel has killed" not in last_words([RECORD], 3, cgroup)
+        assert ("it ran in another container, whose kills are not known here" in last_words([RECORD], 3, cgroup)) == (
+            cgroup == 6
+        )
+    assert "the kernel has killed" not in last_words([RECORD._replace(cgroup=0)], 3, 0)
     assert "ended without saying so (pid 1 on api-7d9): killed, or crashed." in last_words(
         [RECORD._replace(limit=None, used=None)], None
     )

@@ -7,8 +7,11 @@ import textwrap
 
 import pytest
 
-from cgexec._flight.layout import FILE_BYTES, Record, pack
+from cgexec._flight.layout import FILE_BYTES, Doing, Record, pack
 from cgexec._flight.recorder import Recorder, take_leftovers
+from cgexec._kernel.files import Files
+from cgexec._pool.recording import _cgroup
+from cgexec._snapshot import locate_own
 
 pytest.importorskip("fcntl", reason="needs flock()")
 
@@ -102,12 +105,39 @@ def test_a_traceback_is_an_end_that_said_so(tmp_path):
 def test_several_that_were_killed_are_one_warning(tmp_path):
     for pid in (1, 2, 3):
         recorder = Recorder(tmp_path, pid, 77)
-        recorder.write(RECORD._replace(pid=pid, when=1e9 + pid))
+        recorder.write(RECORD._replace(pid=pid, when=1e9 + pid, functions=(Doing(f"app.f{pid}", 9.0 - pid),)))
         recorder.let_go()
     _, said = run(tmp_path, LOOK)
     assert "(pid 3)" in said
     assert said.count("[last-ended-badly]") == 1
-    assert said.endswith("2 others likewise\n")
+    assert "longest of all app.f1 for 8 s in 1, app.f2 for 7 s in 2, app.f3 for 6 s in 3. 2 more: pid 2 at " in said
+
+
+@pytest.mark.parametrize("room", [0, FILE_BYTES // 2])
+def test_without_room_for_a_file_the_last_one_is_told_all_the_same(tmp_path, room):
+    """A full disk takes nothing or, in the middle of it, a part."""
+    recorder = Recorder(tmp_path, 1, 77)
+    recorder.write(RECORD)
+    recorder.let_go()
+    script = f"""
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+        with cgexec.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(abs, -1).result(60) == 1
+    """
+    status, said = run(tmp_path, script)
+    assert status == 0
+    told, off = said.splitlines()
+    assert told.startswith("[last-ended-badly] a process with pools ended without saying so (pid 1)")
+    assert off == f"[flight-recorder-off] CGEXEC_STATE_DIR={tmp_path} cannot be used: File too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_says_in_which_cgroup_kills_are_counted():
+    files = Files("/")
+    if locate_own(files).chains.get("memory") is None:
+        pytest.skip("needs a cgroup with memory")
+    assert _cgroup() == _cgroup() != 0
 
 
 def test_one_that_lives_is_left_alone(tmp_path):

@@ -17,7 +17,7 @@ SLOT_BYTES = 2048
 FILE_BYTES = 2 * SLOT_BYTES
 MOST_FUNCTIONS = 12
 _HEAD = struct.Struct("<4sIQ")  # magic, checksum of what follows it, sequence number
-_NUMBERS = struct.Struct("<dqqqqIIIII")
+_NUMBERS = struct.Struct("<dqqqqIIIIII")
 _TEXTS = struct.Struct("<128s64s")
 _FUNCTION = struct.Struct("<d104s")
 # The year 5138: beyond what a calendar of Python can show it is no time of a record.
@@ -43,6 +43,7 @@ class Record(NamedTuple):
         functions: what ran longest, the longest first.
         source: where the limit stood.
         host: the machine's name, which is a pod's.
+        cgroup: a number for where *oom_kills* were counted; 0 where that is not known.
     """
 
     when: float
@@ -57,6 +58,7 @@ class Record(NamedTuple):
     functions: tuple[Doing, ...] = ()
     source: str = ""
     host: str = ""
+    cgroup: int = 0
 
 
 def pack(record: Record, sequence: int) -> bytes:
@@ -66,6 +68,7 @@ def pack(record: Record, sequence: int) -> bytes:
         _NUMBERS.pack(
             record.when, record.started, _known(record.limit), _known(record.used), _known(record.oom_kills),
             *(min(count, 0xFFFFFFFF) for count in (record.pid, record.size, record.running, record.waiting)),
+            record.cgroup,
             len(functions),
         ),
         _TEXTS.pack(_cut(record.source, 128), _cut(record.host, 64)),
@@ -96,7 +99,7 @@ def _slot(data: bytes) -> tuple[int, Record] | None:
         return None
     _, checksum, sequence = _HEAD.unpack_from(data)
     at = _HEAD.size
-    when, started, limit, used, kills, pid, size, running, waiting, count = _NUMBERS.unpack_from(data, at)
+    when, started, limit, used, kills, pid, size, running, waiting, cgroup, count = _NUMBERS.unpack_from(data, at)
     at += _NUMBERS.size
     end = at + _TEXTS.size + min(count, MOST_FUNCTIONS) * _FUNCTION.size
     if zlib.crc32(data[8:end]) != checksum or not 0 <= when <= _LATEST:
@@ -106,7 +109,7 @@ def _slot(data: bytes) -> tuple[int, Record] | None:
     functions = tuple(Doing(_text(name), seconds) for seconds, name in pairs if math.isfinite(seconds))
     return sequence, Record(
         when, pid, started, _unknown(limit), _unknown(used), _unknown(kills), size, running, waiting, functions,
-        _text(source), _text(host),
+        _text(source), _text(host), cgroup,
     )  # fmt: skip
 
 

@@ -37,8 +37,7 @@ class Recorder:
         self._file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             _lock(self._file)
-            # Written, not only made longer: a hole on a full disk would end the process at the first access.
-            os.write(self._file, bytes(FILE_BYTES))
+            _fill(self._file)
             self._map = mmap.mmap(self._file, FILE_BYTES)
             unnamed.rename(self.path)
         except BaseException:
@@ -95,6 +94,13 @@ def _take(path: Path) -> Record | None:
         return None
     finally:
         os.close(file)
+
+
+def _fill(file: int) -> None:
+    """Write it, not only make it longer: a hole on a full disk would end the process at the first access."""
+    missing = FILE_BYTES
+    while missing:  # where the disk takes a part, the next attempt says why not the rest
+        missing -= os.write(file, bytes(missing))
 
 
 def _lock(file: int) -> None:

@@ -5,6 +5,7 @@ import heapq
 import logging
 import os
 import time
+import zlib
 from pathlib import Path
 
 from cgexec._flight.layout import MOST_FUNCTIONS, Doing, Record
@@ -14,6 +15,7 @@ from cgexec._kernel.files import Files
 from cgexec._memory.gauge import Reading
 from cgexec._pool.holding import Need
 from cgexec._pool.overdue import function_name
+from cgexec._snapshot import locate_own
 
 __all__ = ["Recording", "start"]
 
@@ -25,9 +27,9 @@ _EVERY_S = 0.05
 class Recording:
     """One process's record. Used by one thread at a time."""
 
-    def __init__(self, recorder: Recorder, started: int) -> None:
+    def __init__(self, recorder: Recorder, started: int, cgroup: int = 0) -> None:
         self.recorder = recorder
-        self._started = started
+        self._started, self._cgroup = started, cgroup
         self._host = os.uname().nodename
         self._due = 0.0
 
@@ -56,24 +58,39 @@ class Recording:
             functions=tuple(each for task, each in doing if task.fn is not None),  # else it has ended meanwhile
             source="" if reading is None else reading.source,
             host=self._host,
+            cgroup=self._cgroup,
         )
 
 
 def start(folder: str, variable: str, reading: Reading | None) -> Recording | None:
     """Say how processes that left their files in *folder* ended, and return a recording of this one, if it can be."""
-    pid, started, path = os.getpid(), _start_time(), Path(folder)
+    pid, started, path, cgroup = os.getpid(), _start_time(), Path(folder), _cgroup()
     try:
         left = take_leftovers(path) if path.exists() else []
-        recorder = Recorder(path, pid, started)
+        # One that replaced itself (exec) has our number and start, and has not ended.
+        left = [each for each in left if (each.pid, each.started) != (pid, started) or not started]
+        if left:  # said before our own file is made, which may fail: theirs are gone
+            kills = None if reading is None else reading.oom_kills
+            _LOGGER.warning("[last-ended-badly] %s", last_words(left, kills, cgroup))
+        return Recording(Recorder(path, pid, started), started, cgroup)
     except OSError as error:
         reason = error.strerror or error
         _LOGGER.warning("[flight-recorder-off] %s=%s cannot be used: %s", variable, folder, reason)
         return None
-    # One that replaced itself (exec) has our number and start, and has not ended.
-    left = [each for each in left if (each.pid, each.started) != (pid, started) or not started]
-    if left:
-        _LOGGER.warning("[last-ended-badly] %s", last_words(left, None if reading is None else reading.oom_kills))
-    return Recording(recorder, started)
+
+
+def _cgroup() -> int:
+    """Return a number for the cgroup whose kills are counted, which no other of this start of the machine has."""
+    files = Files("/")
+    chain = locate_own(files).chains.get("memory")
+    if chain is None or not chain.own:
+        return 0
+    try:
+        seen = Path(chain.places[0].directory).stat()
+    except OSError:
+        return 0
+    boot = files.text("/proc/sys/kernel/random/boot_id") or ""
+    return zlib.crc32(f"{boot.strip()} {seen.st_dev} {seen.st_ino}".encode()) or 1
 
 
 def _start_time() -> int:
