@@ -34,6 +34,7 @@ def test_it_is_the_number_that_recommend_gives_inside(check):
         ("bad-quantity", "error", RESOURCES.format(1, "1gb", 2, "4Gi"), "unknown suffix 'gb'", 8),
         ("bad-quantity", "error", RESOURCES.format(1, "256Mi", 2, "512m"), 'Docker\'s 512m is "512Mi" here', 8),
         ("bad-quantity", "error", RESOURCES.format(1, "256Mi", 2, "512"), 'for mebibytes write "512Mi"', 8),
+        ("bad-quantity", "error", RESOURCES.format(1, "256Mi", 2, "512MB"), 'no quantity to Kubernetes, which refuses the pod: write "512M"', 8),
         ("request-above-limit", "error", RESOURCES.format(3, "1Gi", 2, "2Gi"), "requests.cpu 3 is above limits.cpu 2", 8),
         ("env-not-a-string", "error", "env:\n- name: DEBUG\n  value: 1\n", 'write "1"', 10),
         ("bad-variable", "error", "env: [{name: CGEXEC_CPUS, value: many}]\n", "CGEXEC_CPUS='many'", 8),

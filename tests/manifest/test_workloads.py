@@ -1,6 +1,7 @@
 """What a manifest says about containers: kinds, defaults, variables, and what fits a node."""
 
 import textwrap
+from fractions import Fraction
 
 import pytest
 
@@ -8,6 +9,7 @@ pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
 
 from cgexec._manifest.document import read_documents
 from cgexec._manifest.packing import node, pack
+from cgexec._manifest.resources import amount
 from cgexec._manifest.workloads import pods
 from support.manifests import CRON, GOOD, RESOURCES, deployment, findings
 
@@ -16,6 +18,40 @@ def test_a_request_that_is_not_written_is_the_limit(check):
     _, printed = check(deployment("resources: {limits: {cpu: 2, memory: 4Gi}}\n"))
     assert printed["pods"][0]["containers"][0]["resources"]["requests.cpu"] == 2
     assert {"no-requests", "memory-limit-far-above-request"}.isdisjoint(findings(printed))
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("512MB", "512M"), ("512MiB", "512Mi"), ("1 Gi", "1Gi"), ("500 m", "500m"), ("1kB", "1k"), ("2 ", "2"),
+        (" 1Gi ", "1Gi"), ("1024B", "1024"),
+    ],
+)  # fmt: skip
+def test_a_quantity_that_kubernetes_refuses_is_none(text, right):
+    found = amount(text, 1)
+    assert found.value is None
+    assert found.trouble.endswith(f'write "{right}"')
+    assert amount(right, 1).trouble == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["1K", "1kI", "-1", "1e", "1e3Mi", "1..2", ".", "", "Mi", "1Mi1", "++1", "0x10", "1_0"]
+)
+def test_nonsense_is_no_quantity(text):
+    assert amount(text, 1).value is None
+    assert amount(text, 1).trouble
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("+1Gi", 1 << 30), ("1e3", 1000), ("1E3", 1000), ("2E", 2 * 10**18), ("1e-3", Fraction(1, 1000)), (".5", 0.5),
+        ("1.", 1), ("1.5Ki", 1536), ("100n", Fraction(1, 10**7)), ("3u", Fraction(3, 10**6)), ("500m", 0.5),
+        ("0", 0), ("1Ei", 1 << 60), ("2T", 2 * 10**12), ("1e+2", 100),
+    ],
+)  # fmt: skip
+def test_a_quantity_that_kubernetes_takes_is_one(text, value):
+    assert amount(text, 1) == (text, 1, value, "")
 
 
 def test_variables_are_what_the_container_would_see(check):

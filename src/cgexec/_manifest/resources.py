@@ -1,5 +1,6 @@
 """What a container requests and may use, as written and as numbers. Pure."""
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import NamedTuple
@@ -9,6 +10,10 @@ from cgexec._quantity import parse_exact
 
 __all__ = ["RESOURCES", "Amount", "amount", "defaulted", "resources"]
 
+# What Kubernetes' resource.Quantity takes where nothing may be negative. What people write beside it, blanks and a
+# trailing B, is refused there, so here it is not taken as it is where a program reads a variable.
+_NUMBER = r"(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+_QUANTITY = re.compile(rf"\+?{_NUMBER}(?:[eE][+-]?[0-9]{{1,3}}|[KMGTPE]i|[numkMGTPE])?")
 RESOURCES = ("requests.cpu", "limits.cpu", "requests.memory", "limits.memory")
 
 
@@ -34,9 +39,15 @@ def resources(field: Field) -> dict[str, Amount]:
 def amount(text: str, line: int) -> Amount:
     """Return a quantity at its place."""
     try:
-        return Amount(text, line, parse_exact(text))
+        value = parse_exact(text.removeprefix("+"))
     except ValueError as error:
         return Amount(text, line, None, str(error))
+    if _QUANTITY.fullmatch(text) is None:
+        right = re.sub(r"\s", "", text).removesuffix("B")
+        return Amount(
+            text, line, None, f'{text!r} is no quantity to Kubernetes, which refuses the pod: write "{right}"'
+        )
+    return Amount(text, line, value)
 
 
 def defaulted(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:

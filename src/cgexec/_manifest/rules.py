@@ -72,7 +72,7 @@ def bad_quantity(case: Case) -> Iterator[Finding]:
             yield Finding("bad-quantity", "error", amount.line, f"{resource}: {amount.trouble}")
         elif amount.value and resource.endswith("memory"):
             try:
-                parse_bytes(amount.text, name=resource, least=LEAST_MEMORY)
+                parse_bytes(amount.text.removeprefix("+"), name=resource, least=LEAST_MEMORY)
             except ValueError as error:
                 yield Finding("bad-quantity", "error", amount.line, str(error))
 
