@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
 
+from cgexec._cli import main
 from cgexec._manifest.document import read_documents
 from cgexec._manifest.packing import node, pack
 from cgexec._manifest.resources import amount
@@ -173,6 +174,80 @@ def test_init_containers_and_sidecars(check):
     # The init container asks for more than what runs together, so it decides: 3 CPUs of 8.
     (pod,) = pods(read_documents(text.encode(), "f")[0], "f")
     assert pack(pod, node("cpu=8,memory=100Gi"))[:2] == (2, "cpu")
+
+
+WHOLE = """\
+kind: Pod
+metadata: {name: whole}
+spec:
+  resources:
+    requests: {cpu: "1", memory: 1Gi}
+    limits: {cpu: "2", memory: 2Gi}
+  containers:
+    - {name: a}
+    - {name: b, resources: {limits: {memory: 1Gi}}}
+"""
+
+
+def test_what_is_written_for_the_whole_pod_counts_once(check):
+    _, printed = check(WHOLE, "--node", "cpu=8,memory=32Gi", "--ignore", "requests-not-told")
+    (pod,) = printed["pods"]
+    assert pod["node"] == {"pods": 8, "bound_by": "cpu", "cpu_overcommit": 2.0, "memory_overcommit": 0.5}
+    assert pod["resources"]["limits.memory"] == 2 << 30
+    a, b = pod["containers"]
+    assert a["resources"] == {}
+    assert b["resources"] == {"limits.memory": 1 << 30, "requests.memory": 1 << 30}
+    # Each may use all of it, and there is a bound for each.
+    assert a["workers"] == b["workers"] == 8
+    assert findings(printed) == {}
+
+
+@pytest.mark.parametrize(
+    ("resources", "containers", "fit"),
+    [
+        # Kubernetes' defaults where a request of the pod is not written: its containers', else its own limit.
+        ("{limits: {cpu: 4, memory: 8Gi}}", "{name: a, resources: {requests: {cpu: 2, memory: 1Gi}}}", 4),
+        ("{limits: {cpu: 4, memory: 8Gi}}", "{name: a}", 2),
+        ("{requests: {cpu: 1}}", "{name: a, resources: {requests: {cpu: 500m, memory: 8Gi}}}", 4),
+    ],
+)
+def test_requests_of_a_pod_that_are_not_written(resources, containers, fit):
+    text = f"kind: Pod\nspec:\n  resources: {resources}\n  containers:\n    - {containers}\n"
+    (pod,) = pods(read_documents(text.encode(), "f")[0], "f")
+    assert pack(pod, node("cpu=8,memory=32Gi")).pods == fit
+
+
+def test_what_is_wrong_with_the_resources_of_a_pod_is_said_once(check):
+    text = WHOLE.replace("memory: 1Gi}\n    limits", "memory: 3Gi}\n    limits").replace('cpu: "1"', "cpu: 1 CPU")
+    _, printed = check(text, "--ignore", "requests-not-told")
+    found = [(one["rule"], one["line"]) for one in printed["pods"][0]["containers"][0]["findings"]]
+    assert found == [("bad-quantity", 5), ("request-above-limit", 5)]
+    assert printed["pods"][0]["containers"][1]["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("other", "pod", "said"),
+    [
+        ("", "", "QoS BestEffort"),
+        (", resources: {requests: {cpu: 1}}", "", "lives on what others leave"),
+        (", resources: {limits: {memory: 1Gi}}", "", "lives on what others leave"),
+        (", resources: {limits: {memory: 0}}", "", "QoS BestEffort"),
+        ("", "  resources: {requests: {cpu: 1}}\n", None),
+        ("", "  resources: {limits: {memory: 1Gi}}\n", None),
+    ],
+)
+def test_the_qos_class_is_the_pods(check, other, pod, said):
+    _, printed = check(f"kind: Pod\nspec:\n{pod}  containers:\n    - {{name: a}}\n    - {{name: b{other}}}\n")
+    found = {one["rule"]: one["text"] for one in printed["pods"][0]["containers"][0]["findings"]}
+    assert ("no-requests" in found) == (said is not None)
+    assert (said or "") in found.get("no-requests", "")
+
+
+def test_text_names_the_resources_of_the_pod(tmp_path, capsys):
+    path = tmp_path / "pod.yaml"
+    path.write_text(WHOLE)
+    main(["manifest", str(path)])
+    assert "  limits    CPUs: none, 1 GiB; 2 CPUs, 2 GiB for the whole pod\n" in capsys.readouterr().out
 
 
 def test_how_many_fit_a_node_and_how_far_limits_overcommit_it(check):

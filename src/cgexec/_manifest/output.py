@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from cgexec._manifest.blocks import placed
@@ -49,6 +50,7 @@ def as_dict(checked: Sequence[Checked]) -> dict[str, object]:
                 "line": one.pod.line,
                 "kind": one.pod.kind,
                 "name": one.pod.name,
+                "resources": {name: float(value) for name, value in one.pod.values.items()},
                 "containers": [_container(judged) for judged in one.containers],
                 "node": None if one.packing is None else one.packing._asdict(),
             }
@@ -104,7 +106,7 @@ def _about(pod: Pod, judged: Judged, *, bold: bool) -> Iterator[str]:
     head = f"{pod.file}:{container.line}: {pod.kind} {pod.name}, {role} {container.name}"
     yield f"\033[1m{head}\033[0m" if bold else head
     for name in ("limits", "requests"):
-        yield f"  {name:<10}{_pair(container, name)}"
+        yield f"  {name:<10}{_pair(container, pod, name)}"
     yield from _wrapped(_would_get(judged.answer), f"  {'would get':<10}")
     env = set(container.env) if container.has_env else None
     for finding in judged.findings:
@@ -116,12 +118,18 @@ def _about(pod: Pod, judged: Judged, *, bold: bool) -> Iterator[str]:
             yield from (f"{'':14}{line}" for line in block.split("\n"))
 
 
-def _pair(container: Container, name: str) -> str:
+def _pair(container: Container, pod: Pod, name: str) -> str:
     cpu, memory = container.values.get(f"{name}.cpu"), container.values.get(f"{name}.memory")
     written = any(resource.startswith(name) for resource in container.amounts)
     taken = " (taken from the limits)" if name == "requests" and not written and (cpu or memory) else ""
+    whole = _amounts(pod.values.get(f"{name}.cpu"), pod.values.get(f"{name}.memory"))
+    shared = f"; {whole} for the whole pod" if any(resource.startswith(name) for resource in pod.values) else ""
+    return f"{_amounts(cpu, memory)}{taken}{shared}"
+
+
+def _amounts(cpu: Fraction | None, memory: Fraction | None) -> str:
     cpus = "CPUs: none" if cpu is None else format_cpus(float(cpu))
-    return f"{cpus}, {'memory: none' if memory is None else format_bytes(float(memory))}{taken}"
+    return f"{cpus}, {'memory: none' if memory is None else format_bytes(float(memory))}"
 
 
 def _would_get(answer: Answer) -> str:

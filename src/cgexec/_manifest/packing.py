@@ -60,7 +60,7 @@ def pack(pod: Pod, on: Node) -> Packing:
     """Return how many such pods fit."""
     rooms = [("pods", MOST_PODS)]
     for what, has in (("cpu", on.cpus), ("memory", Fraction(on.memory_bytes))):
-        request = _effective(pod.containers, f"requests.{what}")
+        request = _request(pod, what)
         if request:
             rooms.append((what, math.floor(has / request)))
     bound_by, count = min(rooms, key=lambda room: room[1])
@@ -74,7 +74,7 @@ def pack(pod: Pod, on: Node) -> Packing:
 
 def _effective(containers: Iterable[Container], resource: str) -> Fraction:
     """
-    Return what the scheduler counts: all that run together, or an init container beside the sidecars started before it
+    Return what containers come to: all that run together, or an init container beside the sidecars started before it
     if that is more.
     """
     together, sidecars, peak = Fraction(0), Fraction(0), Fraction(0)
@@ -88,7 +88,17 @@ def _effective(containers: Iterable[Container], resource: str) -> Fraction:
     return max(together, peak)
 
 
+def _request(pod: Pod, what: str) -> Fraction:
+    """Return what the scheduler counts: what is written for the pod, else by its containers, else the pod's limit."""
+    written = pod.values.get(f"requests.{what}")
+    if written is not None:
+        return written
+    return _effective(pod.containers, f"requests.{what}") or pod.values.get(f"limits.{what}", Fraction(0))
+
+
 def _overcommit(pod: Pod, resource: str, count: int, has: Fraction) -> float | None:
+    if resource in pod.values:  # whatever its containers may have of it
+        return float(count * pod.values[resource] / has)
     if not all(container.values.get(resource) for container in pod.containers if container.role != "init"):
         return None
     return float(count * _effective(pod.containers, resource) / has)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cgexec._manifest.document import Field
 from cgexec._quantity import parse_exact
 
-__all__ = ["RESOURCES", "Amount", "amount", "defaulted", "resources"]
+__all__ = ["RESOURCES", "Amount", "amount", "defaulted", "numbers", "resources"]
 
 # What Kubernetes' resource.Quantity takes where nothing may be negative. What people write beside it, blanks and a
 # trailing B, is refused there, so here it is not taken as it is where a program reads a variable.
@@ -50,9 +50,14 @@ def amount(text: str, line: int) -> Amount:
     return Amount(text, line, value)
 
 
+def numbers(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:
+    """Return what is one."""
+    return {name: amount.value for name, amount in amounts.items() if amount.value is not None}
+
+
 def defaulted(amounts: Mapping[str, Amount]) -> dict[str, Fraction]:
     """Return the numbers; a request that is not written is its limit."""
-    values = {name: amount.value for name, amount in amounts.items() if amount.value is not None}
+    values = numbers(amounts)
     for what in ("cpu", "memory"):
         if f"requests.{what}" not in amounts and f"limits.{what}" in values:
             values[f"requests.{what}"] = values[f"limits.{what}"]

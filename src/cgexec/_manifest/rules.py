@@ -4,13 +4,15 @@ What is wrong with a container: facts in, findings out. Pure.
 Each rule is a function; its name, with hyphens, is how findings are named and ignored.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cgexec._environ import read_environ, told_processes
 from cgexec._manifest.blocks import processes_block, requests_block
+from cgexec._manifest.resources import Amount, defaulted
 from cgexec._manifest.sizing import Answer, Tasks
 from cgexec._manifest.workloads import Container, Pod
 from cgexec._quantity import format_bytes, format_cpus, parse_bytes
@@ -56,6 +58,16 @@ class Case(NamedTuple):
         """Return what is given and above zero."""
         return self.container.values.get(resource) or None
 
+    def holders(self) -> Iterator[Container | Pod]:
+        """Yield what has resources: the container, and with the first of them the pod, whose containers share its."""
+        yield self.container
+        if self.container is self.pod.containers[0]:
+            yield self.pod
+
+    def bound(self, what: str) -> bool:
+        """Return whether there is such a limit, for the container or for the pod."""
+        return any(f"limits.{what}" in amounts for amounts in (self.container.amounts, self.pod.amounts))
+
 
 def judge(case: Case) -> Iterator[Finding]:
     """Yield what is wrong with a container, the worst first, else in the order of lines."""
@@ -67,7 +79,7 @@ def judge(case: Case) -> Iterator[Finding]:
 
 
 def bad_quantity(case: Case) -> Iterator[Finding]:
-    for resource, amount in case.container.amounts.items():
+    for resource, amount in (each for holder in case.holders() for each in holder.amounts.items()):
         if amount.trouble:
             yield Finding("bad-quantity", "error", amount.line, f"{resource}: {amount.trouble}")
         elif amount.value and resource.endswith("memory"):
@@ -78,13 +90,18 @@ def bad_quantity(case: Case) -> Iterator[Finding]:
 
 
 def request_above_limit(case: Case) -> Iterator[Finding]:
-    amounts = case.container.amounts
-    for what in ("cpu", "memory"):
-        request, limit = case.value(f"requests.{what}"), case.value(f"limits.{what}")
-        if request is not None and limit is not None and request > limit:
-            asked, most = amounts[f"requests.{what}"], amounts[f"limits.{what}"]
+    for holder, what in itertools.product(case.holders(), ("cpu", "memory")):
+        request, limit = _both(holder, what)
+        if request > limit > 0:
+            asked, most = holder.amounts[f"requests.{what}"], holder.amounts[f"limits.{what}"]
             text = f"requests.{what} {asked.text} is above limits.{what} {most.text}: Kubernetes refuses the pod"
             yield Finding("request-above-limit", "error", asked.line, text)
+
+
+def _both(holder: Container | Pod, what: str) -> tuple[Fraction, Fraction]:
+    """Return request and limit, 0 for what is not there."""
+    zero = Fraction(0)
+    return holder.values.get(f"requests.{what}", zero), holder.values.get(f"limits.{what}", zero)
 
 
 def env_not_a_string(case: Case) -> Iterator[Finding]:
@@ -106,13 +123,13 @@ def bad_variable(case: Case) -> Iterator[Finding]:
 
 
 def no_memory_limit(case: Case) -> Iterator[Finding]:
-    if "limits.memory" not in case.container.amounts and case.container.role != "init":
+    if not case.bound("memory") and case.container.role != "init":
         text = "no memory limit: the node's memory is the bound, and a leak takes its other pods along"
         yield Finding("no-memory-limit", "warning", case.container.line, text)
 
 
 def no_cpu_limit(case: Case) -> Iterator[Finding]:
-    if "limits.cpu" not in case.container.amounts and case.container.role != "init":
+    if not case.bound("cpu") and case.container.role != "init":
         text = (
             "no CPU limit: workers are counted by the node's CPUs (nothing is throttled; CGEXEC_CPUS= would bound it)"
         )
@@ -120,35 +137,49 @@ def no_cpu_limit(case: Case) -> Iterator[Finding]:
 
 
 def no_requests(case: Case) -> Iterator[Finding]:
-    container = case.container
-    if container.role != "init" and not any(container.values.get(f"requests.{what}") for what in ("cpu", "memory")):
+    container, pod = case.container, case.pod
+    if container.role == "init" or _asks(container.amounts) or _asks(pod.amounts):
+        return
+    if pod.is_best_effort:
         text = "no requests: the pod is the first to be evicted when the node runs short (QoS BestEffort)"
-        yield Finding("no-requests", "warning", container.line, text)
+    else:
+        text = "no requests: the scheduler leaves no room for this container, which lives on what others leave"
+    yield Finding("no-requests", "warning", container.line, text)
+
+
+def _asks(amounts: Mapping[str, Amount]) -> bool:
+    """Return whether there is a request; one that is no quantity is one to whoever wrote it."""
+    values = defaulted(amounts)
+    return any(amount.trouble for amount in amounts.values()) or any(
+        values.get(f"requests.{what}") for what in ("cpu", "memory")
+    )
 
 
 def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
-    request, limit = case.value("requests.memory"), case.value("limits.memory")
-    if request is not None and limit is not None and limit >= FAR_ABOVE * request:
-        text = (
-            f"the memory limit is {float(limit / request):.3g} times the request: a pod that uses more than "
-            f"{format_bytes(float(request))} is evicted when the node runs short"
-        )
-        yield Finding("memory-limit-far-above-request", "warning", case.container.line_of("limits.memory"), text)
+    for holder in case.holders():
+        request, limit = _both(holder, "memory")
+        if request and limit >= FAR_ABOVE * request:
+            text = (
+                f"the memory limit is {float(limit / request):.3g} times the request: a pod that uses more than "
+                f"{format_bytes(float(request))} is evicted when the node runs short"
+            )
+            yield Finding("memory-limit-far-above-request", "warning", holder.line_of("limits.memory"), text)
 
 
 def cpu_limit_far_above_request(case: Case) -> Iterator[Finding]:
-    request, limit = case.value("requests.cpu"), case.value("limits.cpu")
-    if request is not None and limit is not None and limit >= FAR_ABOVE * request:
-        text = (
-            f"the CPU limit is {float(limit / request):.3g} times the request: on a busy node it may get "
-            f"{format_cpus(float(request))} of {format_cpus(float(limit))}"
-        )
-        yield Finding("cpu-limit-far-above-request", "note", case.container.line_of("limits.cpu"), text)
+    for holder in case.holders():
+        request, limit = _both(holder, "cpu")
+        if request and limit >= FAR_ABOVE * request:
+            text = (
+                f"the CPU limit is {float(limit / request):.3g} times the request: on a busy node it may get "
+                f"{format_cpus(float(request))} of {format_cpus(float(limit))}"
+            )
+            yield Finding("cpu-limit-far-above-request", "note", holder.line_of("limits.cpu"), text)
 
 
 def quota_below_one_cpu(case: Case) -> Iterator[Finding]:
-    limit = case.value("limits.cpu")
-    if limit is not None and limit < 1 and case.container.role == "main":
+    limit = case.container.bounds.get("limits.cpu")
+    if limit and limit < 1 and case.container.role == "main":
         text = (
             f"a limit of {format_cpus(float(limit))} stops every thread once the container has run "
             f"{float(limit * 100):.3g} ms of each 100 ms; an event loop and the health checks stop with them"

@@ -96,7 +96,7 @@ def _workload(env: dict[str, str], asked: Asked, tasks: Tasks) -> Workload:
 
 def _limits(container: Container, env: dict[str, str], node: Node | None) -> Limits | None:
     told = read_environ(env, {})
-    cpus, memory = container.values.get("limits.cpu"), container.values.get("limits.memory")
+    cpus, memory = container.bounds.get("limits.cpu"), container.bounds.get("limits.memory")
     if node is None and ((not cpus and told.cpus is None) or (not memory and told.memory is None)):
         return None
     # Without a node the container's own limits bound it: one of at least their size.

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cgexec._manifest.document import Field
-from cgexec._manifest.resources import Amount, defaulted, resources
+from cgexec._manifest.resources import Amount, defaulted, numbers, resources
 from cgexec._manifest.variables import Variable, environment, expanded
 
 __all__ = ["Container", "Pod", "kinds", "pods"]
@@ -36,6 +36,7 @@ class Container:
     Attributes:
         amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
+        bounds: the limits that hold for it: its own, or the pod's where that has the lower one, or the only one.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
         has_env: whether an ``env`` is written, an empty one too.
         words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
@@ -47,14 +48,15 @@ class Container:
     role: Role
     amounts: Mapping[str, Amount]
     values: Mapping[str, Fraction]
+    bounds: Mapping[str, Fraction]
     env: Mapping[str, Variable]
     has_env: bool
     words: tuple[str, ...]
     pre_stop_seconds: float
 
-    def line_of(self, *resources: str) -> int:
-        """Return where the first of these that is written stands, else where the container does."""
-        return next((self.amounts[name].line for name in resources if name in self.amounts), self.line)
+    def line_of(self, resource: str) -> int:
+        """Return where it stands, else where the container does."""
+        return self.amounts[resource].line if resource in self.amounts else self.line
 
     @property
     def known_env(self) -> dict[str, str]:
@@ -64,17 +66,33 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod, or the template of some. Times are seconds; None is not said or not a number."""
+    """
+    A pod, or the template of some. Times are seconds; None is not said or not a number.
+
+    *amounts* and *values* are what is written for the pod as a whole, which its containers share.
+    """
 
     file: str
     line: int
     kind: str
     name: str
     containers: tuple[Container, ...]
+    amounts: Mapping[str, Amount]
+    values: Mapping[str, Fraction]
     grace_seconds: float
     grace_line: int
     deadline_seconds: float | None
     deadline_line: int
+
+    def line_of(self, resource: str) -> int:
+        """Return where it stands, else where the pod does."""
+        return self.amounts[resource].line if resource in self.amounts else self.line
+
+    @property
+    def is_best_effort(self) -> bool:
+        """Whether Kubernetes gives it the QoS class of that name: nowhere in it is a request or a limit."""
+        held = [self.amounts, *(container.amounts for container in self.containers)]
+        return not any(amount.value != 0 for amounts in held for amount in amounts.values())
 
 
 def pods(document: Field, file: str) -> Iterator[Pod]:
@@ -111,12 +129,16 @@ def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
     job = field.get("spec", "jobTemplate", "spec") or field.get("spec")
     deadline = spec.get("activeDeadlineSeconds") or job.get("activeDeadlineSeconds")
     given = _seconds(grace)
+    whole = resources(spec.get("resources"))
+    values = numbers(whole)
     return Pod(
         file=file,
         line=field.line,
         kind=kind,
         name=f"{namespace}/{name}" if namespace else name,
-        containers=tuple(_containers(spec)),
+        containers=tuple(_containers(spec, values)),
+        amounts=whole,
+        values=values,
         grace_seconds=GRACE_SECONDS if given is None else given,
         grace_line=grace.line,
         deadline_seconds=_seconds(deadline),
@@ -142,17 +164,14 @@ class _Spec(NamedTuple):
     values: dict[str, Fraction]
 
 
-def _containers(spec: Field) -> Iterator[Container]:
-    whole = resources(spec.get("resources"))  # of the pod, which bounds a container that has none of its own
+def _containers(spec: Field, whole: Mapping[str, Fraction]) -> Iterator[Container]:
     found = []
     for key in ("initContainers", "containers"):
         for field in spec.get(key).items():
             # An init container that is restarted always is Kubernetes' sidecar: it runs beside the others.
             sidecar = field.get("restartPolicy").text == "Always"
             role: Role = "main" if key == "containers" else "sidecar" if sidecar else "init"
-            own = resources(field.get("resources"))
-            limits = {name: amount for name, amount in whole.items() if name.startswith("limits.") and name not in own}
-            amounts = {**own, **limits}
+            amounts = resources(field.get("resources"))
             found.append(_Spec(field, role, amounts, defaulted(amounts)))
     by_name = {one.field.get("name").text: one.values for one in found}
     for one in found:
@@ -163,11 +182,18 @@ def _containers(spec: Field) -> Iterator[Container]:
             role=one.role,
             amounts=one.amounts,
             values=one.values,
+            bounds=_bounds(one.values, whole),
             env=env,
             has_env=one.field.get("env").is_written,
             words=tuple(_words(one.field, env)),
             pre_stop_seconds=_pre_stop_seconds(one.field.get("lifecycle", "preStop")),
         )
+
+
+def _bounds(own: Mapping[str, Fraction], whole: Mapping[str, Fraction]) -> dict[str, Fraction]:
+    names = ("limits.cpu", "limits.memory")
+    held = {name: [each[name] for each in (own, whole) if name in each] for name in names}
+    return {name: min(values) for name, values in held.items() if values}
 
 
 def _words(field: Field, env: Mapping[str, Variable]) -> Iterator[str]:
