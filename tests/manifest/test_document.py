@@ -97,6 +97,38 @@ def test_merged_keys_are_found_and_own_ones_win():
     assert document.get("all", "memory").text == "2"
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "22:30", "2024-01-01", "2024-01-01T10:00:00Z", "=", "1.2.3", "yess", "ye", "tRue", "1e", "e3", "0x", "0b2", "0o8x",
+        "+", ".", "+-1", "1:20:30", "_1", "v1", "0xg", "1 2", "-.e1", "nul", "._5", "'y'", '"1e3"', "!!str y",
+        "|\n  1", "١",
+    ],
+)  # fmt: skip
+def test_words_that_are_strings_to_kubernetes(word):
+    assert read_documents(f"a: {word}\n".encode(), "f")[0].get("a").is_string
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "y", "Y", "n", "N", "yes", "No", "ON", "off", "true", "FALSE", "1", "-1", "+1", "1e3", "12345e7", "1E-3", ".5", "1.",
+        "1_000", "0x1F", "0b101", "-0b1", "0o17", "017", "08", ".inf", "+.Inf", "-.INF", ".NaN", "!!int 1",
+    ],
+)  # fmt: skip
+def test_words_that_are_none(word):
+    field = read_documents(f"a: {word}\n".encode(), "f")[0].get("a")
+    assert field.is_written
+    assert not field.is_string
+
+
+def test_null_is_nothing_in_each_spelling():
+    for word in ("", "~", "null", "Null", "NULL"):
+        field = read_documents(f"a: {word}\n".encode(), "f")[0].get("a")
+        assert field.is_written
+        assert field.text is None
+
+
 def test_tags_build_nothing():
     (document,) = read_documents(b"a: !!python/object/apply:os.system ['exit 3']\n", "f")
     assert document.get("a").text is None

@@ -1,11 +1,14 @@
 """
 YAML with line numbers: a document as fields that one can ask for by name, whatever shape it really has.
 
-Only nodes are built, never Python objects, so nothing in a file is run or resolved: PyYAML's safe loader, composing.
+Only nodes are built, never Python objects, so nothing in a file is run: PyYAML's safe loader, composing. What a plain
+word is (a number, true) is taken as Kubernetes takes it, whose YAML is another than PyYAML's.
 """
 
 import codecs
+import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +20,26 @@ __all__ = ["MOST_BYTES", "Field", "MalformedManifest", "read_documents"]
 MOST_BYTES = 64 << 20
 # What "{{ .Values.x }}" is to YAML, where it is YAML at all: a mapping with a mapping as its key.
 _TEMPLATE = "; a template must be rendered first: helm template CHART | python -m cgexec manifest -"
-_NULL, _STRING, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_TAG = "tag:yaml.org,2002:"
+_NULL, _STRING, _MERGE = f"{_TAG}null", f"{_TAG}str", f"{_TAG}merge"
+# What kubernetes-sigs/yaml makes of a plain word (goyaml.v2/resolve.go). There is no base 60, and dates stay strings.
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), _NULL),
+    **{
+        spelled: f"{_TAG}bool"
+        for word in ("y", "yes", "true", "on", "n", "no", "false", "off")
+        for spelled in (word, word.capitalize(), word.upper())
+    },
+    **{
+        f"{sign}.{word}": f"{_TAG}float"
+        for sign, words in (("", (".nan", ".NaN", ".NAN")), *((s, (".inf", ".Inf", ".INF")) for s in ("", "+", "-")))
+        for word in (each[1:] for each in words)
+    },
+    "<<": _MERGE,
+}
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+# Go's integers with a prefix; those without are like a float.
+_INTEGER = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F]{1,16}|[oO][0-7]{1,22}|[bB][01]{1,64})")
 
 
 class MalformedManifest(ValueError):
@@ -52,7 +74,7 @@ class Field:
 
     @property
     def is_string(self) -> bool:
-        """Whether YAML reads the scalar as a string (``8`` and ``true`` are none, ``"8"`` is)."""
+        """Whether Kubernetes reads the scalar as a string (``8`` and ``true`` are none, ``"8"`` is)."""
         return bool(self) and self._node.tag == _STRING
 
     @property
@@ -94,6 +116,28 @@ def _find(node: Any, key: str, seen: set[int]) -> Any:
     return next((found for one in merged if (found := _find(one, key, seen)) is not None), None)
 
 
+def _plain_tag(word: str) -> str:
+    """Return what an unquoted scalar is."""
+    tag = _WORDS.get(word)
+    if tag is not None or word[:1] not in "+-.0123456789":
+        return tag or _STRING
+    digits = word if word[0] == "." else word.replace("_", "")
+    return f"{_TAG}float" if _FLOAT.fullmatch(digits) or _INTEGER.fullmatch(digits) else _STRING
+
+
+@functools.cache
+def _loader() -> Any:  # a class of yaml's; the package is optional
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is yaml.ScalarNode and implicit[0]:
+                return _plain_tag(value)
+            return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+    return Loader
+
+
 def read_documents(data: bytes, name: str) -> list[Field]:
     """
     Return the documents of a file, empty ones left out.
@@ -112,7 +156,7 @@ def read_documents(data: bytes, name: str) -> list[Field]:
         raise MalformedManifest(f"{name}: a manifest has at most {MOST_BYTES >> 20} MiB, this has more")
     text = _text(data, name)
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        nodes = [node for node in yaml.compose_all(text, Loader=_loader()) if node is not None]
         for node in nodes:
             _check_keys(node, name, set())
     except yaml.MarkedYAMLError as error:
