@@ -37,7 +37,7 @@ def test_alerts_and_dashboard_name_metrics_that_there_are():
 
 
 def test_the_alerts_are_valid_and_fire_when_they_should():
-    assert "9 rules found" in promtool("check", "rules", str(ALERTS), cwd=ROOT)
+    assert "10 rules found" in promtool("check", "rules", str(ALERTS), cwd=ROOT)
     assert "SUCCESS" in promtool("test", "rules", "alerts_test.yaml", cwd=Path(__file__).parent)
 
 
