@@ -160,11 +160,94 @@ def test_a_folder_has_a_socket_for_each_process(tmp_path):
         sockets(str(tmp_path))
 
 
+@contextlib.contextmanager
+def living(place):
+    """Have another process's socket there."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place))
+        other.listen()
+        yield
+
+
+def long_ago(place):
+    os.utime(place, (1e9, 1e9))
+
+
+def test_a_name_that_another_container_has_is_passed_over(tmp_path):
+    """Both have a process 1."""
+    name = f"cgexec-{os.getpid()}"
+    with living(tmp_path / f"{name}.sock"), cgexec.serve_stats(tmp_path) as server:
+        assert server.path == str(tmp_path / f"{name}-2.sock")
+        assert fetch(tmp_path / f"{name}-2.sock")["pid"] == os.getpid()
+
+
+def test_a_folder_without_a_free_name_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(served, "_MOST_NAMES", 1)
+    with (
+        living(tmp_path / f"cgexec-{os.getpid()}.sock"),
+        pytest.raises(FileExistsError, match="all of 1 names for process"),
+    ):
+        cgexec.serve_stats(tmp_path)
+
+
+def test_the_sockets_of_processes_that_were_killed_are_removed_from_a_folder(tmp_path):
+    dead, fresh, lives, other = (tmp_path / f"cgexec-{n}.sock" for n in (1, 2, 3, 4))
+    for place in (dead, fresh):
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(place))
+    long_ago(dead)  # the fresh one may not have come to listening yet
+    other.write_text("mine")
+    long_ago(other)
+    with living(lives):
+        long_ago(lives)
+        with cgexec.serve_stats(tmp_path) as server:
+            assert {str(path) for path in tmp_path.iterdir()} == {str(fresh), str(lives), str(other), server.path}
+
+
+def test_a_folder_with_a_slash_is_made(tmp_path):
+    with cgexec.serve_stats(f"{tmp_path}/new/folder/") as server:
+        assert server.path == str(tmp_path / "new" / "folder" / f"cgexec-{os.getpid()}.sock")
+        assert (tmp_path / "new" / "folder").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("ending", ["", "/own.sock"], ids=["folder", "socket"])
+def test_who_asks_for_the_variables_place_gets_the_server_that_is_there(tmp_path, monkeypatch, ending):
+    monkeypatch.setenv("CGEXEC_STATS_SOCKET", f"{tmp_path}{ending}")
+    monkeypatch.setattr(served, "_asked", False)
+    with cgexec.ThreadPoolExecutor(1), cgexec.serve_stats(f"{tmp_path}{ending}") as server:
+        assert [str(path) for path in tmp_path.iterdir()] == [server.path]
+        assert cgexec.serve_stats(f"{tmp_path}{ending}") is server
+
+
+CHILDREN = """
+import multiprocessing, os, sys, cgexec
+
+def child():
+    cgexec.serve_stats(sys.argv[1])
+    assert os.listdir(sys.argv[1]) == [f"cgexec-{os.getpid()}.sock"]
+
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()
+print(process.exitcode, os.listdir(sys.argv[1]))
+"""
+
+
+def test_a_child_of_multiprocessing_removes_its_socket(tmp_path):
+    """It ends without atexit."""
+    result = subprocess.run(
+        [sys.executable, "-c", CHILDREN, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout == "0 []\n"
+
+
 def test_the_socket_of_a_dead_process_is_replaced_and_a_living_ones_is_not(place):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place))
-    with cgexec.serve_stats(place), pytest.raises(FileExistsError, match="served by another process already"):
+    cgexec.serve_stats(place).close()
+    with living(place), pytest.raises(FileExistsError, match="served by another process already; .* name a folder"):
         cgexec.serve_stats(place)
+    place.unlink()
     place.write_text("mine")
     with pytest.raises(FileExistsError, match="is there and is no socket"):
         cgexec.serve_stats(place)

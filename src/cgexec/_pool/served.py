@@ -4,8 +4,9 @@ A Unix socket that tells the numbers of this process's pools to whoever may open
 Whoever connects gets one line of JSON and the end. Nothing is read, so nothing that a client sends can do anything.
 """
 
-import atexit
 import contextlib
+import errno
+import itertools
 import json
 import logging
 import math
@@ -22,6 +23,7 @@ from typing import Any, Self
 from cgexec import __version__
 from cgexec._limits import limits
 from cgexec._pool.look import Stats
+from cgexec._pool.parting import at_end
 from cgexec._pool.roster import pools
 from cgexec._usage import usage
 
@@ -37,20 +39,26 @@ _PATIENCE_S = 2.0
 # After a client could not come in, the next is waited for so much later.
 _PAUSE_S = 0.5
 _MOST_POOLS, _MOST_FUNCTIONS = 200, 50
+# A socket refuses also in the moment between getting its name and listening; one that is older, in seconds, has nobody.
+_STALE_S = 10.0
+# So many names are tried in a folder: other containers that share it have processes of our number, too.
+_MOST_NAMES = 100
 
 
 class StatsServer:
     """An open socket. Thread-safe; it ends with `close`, and with the process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, place: str, *, replace: bool = True) -> None:
         self.path = path
+        self.place = place  # what was asked for: the path, or its folder
         self._pid = os.getpid()
         self._closed = threading.Event()
         self._failed = False  # only the thread's
-        self._socket = _listen(path)
+        self._socket = _listen(path, replace)
         self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
         self._thread.start()
         _servers.append(self)
+        _close_at_end()
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -101,31 +109,57 @@ def serve_stats(path: str | os.PathLike[str]) -> StatsServer:
     shows them.
 
     One thread serves it. Only the service's own user and root can open it (mode 0600). In a forked child it is gone.
+    Where this process serves that path already, as ``CGEXEC_STATS_SOCKET`` has it, the server that is there is
+    returned.
 
     Args:
-        path: of the socket. For a folder that is there: ``cgexec-<pid>.sock`` in it, so that several processes can
-            share one.
+        path: of the socket, or a folder: then ``cgexec-<pid>.sock`` in it, so that several processes can share one.
+            With a slash at its end it is a folder, and made if it is not there.
 
     Raises:
         ValueError: the path is too long for a socket.
         OSError: there is another file, another process serves it, or it cannot be made.
     """
     name = os.fspath(path)
-    if Path(name).is_dir():
-        name = str(Path(name) / f"cgexec-{os.getpid()}.sock")
-    if len(os.fsencode(name)) > _LONGEST_PATH:
-        raise ValueError(
-            f"{name}: a socket's path has at most {_LONGEST_PATH} bytes, this one {len(os.fsencode(name))}"
-        )
-    return StatsServer(name)
+    place = str(Path(name).absolute())
+    there = next((server for server in _servers if server.place == place), None)
+    if there is not None:
+        return there
+    if name.endswith("/"):
+        Path(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _serve_in(Path(name), place) if Path(name).is_dir() else StatsServer(_fitting(name), place)
 
 
-def _listen(path: str) -> socket.socket:
+def _fitting(name: str) -> str:
+    size = len(os.fsencode(name))
+    if size > _LONGEST_PATH:
+        raise ValueError(f"{name}: a socket's path has at most {_LONGEST_PATH} bytes, this one {size}")
+    return name
+
+
+def _serve_in(folder: Path, place: str) -> StatsServer:
+    """Serve under a free name, after the sockets of processes that were killed are removed."""
+    for path in folder.glob("cgexec-*.sock"):
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            if time.time() - path.lstat().st_mtime > _STALE_S and _is_stale(str(path)):
+                path.unlink(missing_ok=True)
+    for suffix in itertools.islice(itertools.chain(("",), (f"-{n}" for n in itertools.count(2))), _MOST_NAMES):
+        name = _fitting(str(folder / f"cgexec-{os.getpid()}{suffix}.sock"))
+        try:
+            return StatsServer(name, place, replace=False)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise FileExistsError(f"{place}: all of {_MOST_NAMES} names for process {os.getpid()} are taken")
+
+
+def _listen(path: str, replace: bool) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise OSError("this system has no Unix sockets")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
+        if replace and _is_stale(path):
+            Path(path).unlink(missing_ok=True)
         os.fchmod(listening.fileno(), 0o600)  # on Linux the file gets that mode at once, with no moment in between
         listening.bind(path)
         Path(path).chmod(0o600)
@@ -136,22 +170,31 @@ def _listen(path: str) -> socket.socket:
     return listening
 
 
-def _remove_stale(path: str) -> None:
-    """Remove the socket of a process that is no more."""
+def _is_stale(path: str) -> bool:
+    """
+    Return whether there is the socket of a process that is no more; False where there is nothing.
+
+    Raises:
+        FileExistsError: there is something else.
+    """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(mode):
         raise FileExistsError(f"{path} is there and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PATIENCE_S)
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-            return
-    raise FileExistsError(f"{path} is served by another process already; name a folder to have one socket for each")
+            return True
+        except BlockingIOError:  # somebody has more to do than to answer at once
+            pass
+    raise FileExistsError(
+        f"{path} is served by another process already; to have one socket for each, name a folder, which is made if it "
+        "has a slash at its end"
+    )
 
 
 def serve_if_asked() -> None:
@@ -197,21 +240,28 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _close_at_end() -> None:
+    global _ending  # noqa: PLW0603  # once a process
+    if not _ending:
+        _ending = True
+        at_end(_at_exit)
+
+
+_ending = False
+
+
 def _at_exit() -> None:
     with contextlib.ExitStack() as stack:  # each leaves the list, and whatever one raises the others are closed
         for server in _servers:
             stack.callback(server.close)
 
 
-atexit.register(_at_exit)
-
-
 def _after_fork_in_child() -> None:
-    global _asked  # noqa: PLW0603  # the sockets are the parent's
+    global _asked, _ending  # noqa: PLW0603  # the sockets are the parent's
     for server in _servers:
         server._socket.close()  # noqa: SLF001  # this module's
     _servers.clear()
-    _asked = False
+    _asked = _ending = False
 
 
 if hasattr(os, "register_at_fork"):
