@@ -125,6 +125,28 @@ def test_an_error_beside_others_ends_the_climb_and_not_the_command(capsys, words
     assert said["why"] == f"more failed (2 workers: {raised})"
 
 
+def test_an_odd_byte_on_standard_error_loses_nothing(capsys):
+    said = profiled(capsys, "dying_beside_another", "--seconds", "0.05", "--most", "3")
+    assert [level["workers"] for level in said["levels"]] == [1]
+    assert said["stopped"] == "2 workers: ended with status 3 (caf\N{REPLACEMENT CHARACTER})"
+
+
+def test_a_child_that_ends_before_it_is_told_to_begin_is_an_error(capsys, monkeypatch):
+    look = measure._held
+
+    def ended(pid):
+        held = look(pid)
+        os.kill(pid, signal.SIGTERM)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return held
+
+    monkeypatch.setattr(measure, "_held", ended)
+    assert main(["profile", "support.profiled:waiting", "--seconds", "0.05"]) == 2
+    assert capsys.readouterr().err == (
+        "cgexec-py: error: support.profiled:waiting, called alone: ended with status -15\n"
+    )
+
+
 def interrupted(tmp_path, number, callers):
     """Interrupt the command once so many call; return its status, what it has said, and whether a child is left."""
     path = tmp_path / "here"

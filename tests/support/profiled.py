@@ -2,6 +2,7 @@
 
 import builtins
 import hashlib
+import os
 import threading
 import time
 
@@ -33,6 +34,13 @@ def holding(mib, seconds=0.15):
 
 def talking(text):
     print(text)
+
+
+def dying_beside_another():
+    if _callers() == 2:
+        os.write(2, b"caf\xe9")
+        os._exit(3)
+    time.sleep(0.01)
 
 
 def failing(word="no"):

@@ -97,16 +97,18 @@ def _climb(
 
 def _measure(task: Task, workers: int, patience: float) -> Level:
     """*patience*: so many seconds for the call that warms up, and again for what is measured."""
-    with tempfile.TemporaryFile("w+") as errors, _child(task, workers, errors) as child:
+    # What a program writes there may be no text.
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        _child(task, workers, errors) as child,
+    ):
         try:
             said = _line(child, _Deadline(patience), None)
             if "error" in said:
                 return _raised(task, workers, said)
             held, counted = _held(child.pid), usage()
             looks: list[tuple[float, int]] = []
-            assert child.stdin is not None, "it is a pipe"
-            child.stdin.write(b"\n")
-            child.stdin.flush()
+            _start(child)
             answer = _line(child, _Deadline(patience), looks)
             after = usage()
         except TimeoutError:
@@ -124,6 +126,20 @@ def _measure(task: Task, workers: int, patience: float) -> Level:
         return _raised(task, workers, answer)
     call = _Call(answer["tallies"], answer["gil"], [(when, max(0, size - held)) for when, size in looks], held)
     return _level(workers, call, _share(after.nr_throttled, counted.nr_throttled, after.nr_periods, counted.nr_periods))
+
+
+def _start(child: "subprocess.Popen[bytes]") -> None:
+    """
+    Tell the child to go on.
+
+    Raises:
+        EOFError: it has ended.
+    """
+    assert child.stdin is not None, "it is a pipe"
+    try:
+        os.write(child.stdin.fileno(), b"\n")  # not through its buffer, which would be written once more at the end
+    except BrokenPipeError:  # the command line would take it for its own reader's
+        raise EOFError from None
 
 
 def _raised(task: Task, workers: int, said: dict[str, Any]) -> Level:
