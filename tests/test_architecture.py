@@ -13,7 +13,7 @@ ROOT = Path(cgexec.__file__).parent
 # One set a layer; modules of one layer are strangers to one another. A name ending in a dot is a whole package whose
 # own order stands in `INSIDE`.
 LAYERS = [
-    {"_quantity", "_extras", "_signals"},
+    {"_quantity", "_extras", "_signals", "_plain"},
     {"_environ", "_kernel."},
     {"_snapshot"},
     {"_limits", "_usage"},

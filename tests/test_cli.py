@@ -312,6 +312,17 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert result.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["report"], ["recommend", "--format", "number"]], ids=["long", "short"])
+def test_an_answer_that_cannot_be_written_is_an_error_and_not_a_no(words):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "cgexec", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert result.returncode == 2
+    assert result.stderr == "cgexec-py: error: the answer could not be written: No space left on device\n"
+
+
 def test_nor_is_one_that_was_never_there():
     read, write = os.pipe()
     os.close(read)

@@ -127,6 +127,25 @@ def test_standard_input_and_text_of_80_columns(monkeypatch, capsys):
     assert max(map(len, text.split("\n"))) <= 80
 
 
+def test_what_names_hold_does_not_reach_the_terminal(tmp_path, capsys):
+    """Nor a CI's log, which takes a line of "::error::" for an order."""
+    path = tmp_path / "pod.yaml"
+    odd = r"a\e[31m\n::error::x\u202e"
+    env = f'[{{name: "{odd}", value: 1}}]'
+    path.write_text(
+        f'kind: "{odd}"\nmetadata: {{name: "{odd}", namespace: "{odd}"}}\n'
+        f'spec: {{containers: [{{name: "{odd}", env: {env}, resources: {{limits: {{cpu: "{odd}"}}}}}}]}}\n'
+    )
+    main(["manifest", str(path), "--node", "cpu=8,memory=32Gi"])
+    printed = capsys.readouterr().out
+    assert "container a?[31m?::error::x?" in printed
+    assert not any(line.startswith("::") for line in printed.split("\n"))
+    assert not [letter for letter in printed if letter != "\n" and not letter.isprintable()]
+    path.write_text(f'kind: "{odd}"\n')
+    assert main(["manifest", str(path)]) == 2
+    assert capsys.readouterr().err.removesuffix("\n").isprintable()
+
+
 def test_without_pyyaml_it_names_the_command(tmp_path):
     path = tmp_path / "app.yaml"
     path.write_text(deployment(GOOD))

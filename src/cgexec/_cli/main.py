@@ -2,10 +2,12 @@
 Arguments in, text out, exit status back.
 
 Exit status: 0 all is well; 1 the answer is "no" (memory does not suffice for one task, ``--compare`` found a change, a
-manifest has something wrong in it); 2 the call was wrong, and standard error says how.
+manifest has something wrong in it); 2 the call was wrong, or the answer could not be written, and standard error says
+how.
 """
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -23,6 +25,7 @@ from cgexec._kernel.files import Files
 from cgexec._kernel.host import read_host
 from cgexec._limits import Limits
 from cgexec._limits import limits as read_limits
+from cgexec._plain import plain
 from cgexec._recommend import Recommendation, recommend
 from cgexec._usage import Usage
 from cgexec._usage import usage as read_usage
@@ -30,6 +33,8 @@ from cgexec._usage import usage as read_usage
 __all__ = ["main"]
 
 _NAME = "cgexec-py"
+# Where standard output is a file.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _COMMANDS = ("report", "recommend", "env", "manifest", "watch", "profile", "demo")
 # What libcgroup's cgexec takes before the command that it runs.
 _LIBCGROUP = ("-g", "--sticky", "-b")
@@ -54,14 +59,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
     except (ValueError, MissingExtra) as error:
-        line = "\\n".join(str(error).splitlines())  # one line, whatever was said to us, or raised by who is profiled
-        sys.stderr.write(f"{_NAME}: error: {line}\n")
-        return 2
-    except BrokenPipeError:
-        # The reader left ("| head"). Whatever Python flushes at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _wrong(str(error))
+    except BrokenPipeError:  # the reader left ("| head")
+        _write_no_more()
         return 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _write_no_more()
+        return _wrong(f"the answer could not be written: {error.strerror}")
     return status
+
+
+def _wrong(text: str) -> int:
+    line = "\\n".join(text.splitlines())  # one line, whatever was said to us, or raised by who is profiled
+    sys.stderr.write(f"{_NAME}: error: {plain(line)}\n")
+    return 2
+
+
+def _write_no_more() -> None:
+    """Have what Python flushes at exit not complain either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command_line(words: list[str]) -> argparse.Namespace:

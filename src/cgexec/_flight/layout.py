@@ -10,6 +10,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from cgexec._plain import plain
+
 __all__ = ["FILE_BYTES", "SLOT_BYTES", "Doing", "Record", "pack", "unpack"]
 
 MAGIC = b"cgx1"
@@ -118,5 +120,4 @@ def _unknown(value: int) -> int | None:
 
 
 def _text(data: bytes) -> str:
-    text = data.rstrip(b"\0").decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain(data.rstrip(b"\0").decode("utf-8", "replace"))

@@ -10,6 +10,7 @@ from cgexec._manifest.packing import Packing
 from cgexec._manifest.rules import LEVELS, Finding
 from cgexec._manifest.sizing import Answer, Node
 from cgexec._manifest.workloads import Container, Pod
+from cgexec._plain import plain
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._sizing import share_of
 
@@ -103,7 +104,7 @@ def _plural(count: int, word: str) -> str:
 def _about(pod: Pod, judged: Judged, *, bold: bool) -> Iterator[str]:
     container = judged.container
     role = {"main": "container", "sidecar": "sidecar", "init": "init container"}[container.role]
-    head = f"{pod.file}:{container.line}: {pod.kind} {pod.name}, {role} {container.name}"
+    head = plain(f"{pod.file}:{container.line}: {pod.kind} {pod.name}, {role} {container.name}")
     yield f"\033[1m{head}\033[0m" if bold else head
     for name in ("limits", "requests"):
         yield f"  {name:<10}{_pair(container, pod, name)}"
@@ -169,6 +170,6 @@ def _packed(one: Checked, node: Node) -> str:
 
 def _wrapped(text: str, first: str, lead: str = "") -> list[str]:
     return textwrap.wrap(
-        lead + text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+        plain(lead + text), _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip

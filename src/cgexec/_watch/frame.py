@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cgexec._plain import plain
 from cgexec._quantity import format_bytes
 
 __all__ = ["Bar", "Frame", "PoolRow", "make_frame"]
@@ -185,8 +186,7 @@ def _numbers(values: Iterable[object]) -> Iterator[float]:
 
 
 def _printable(value: object) -> str:
-    text = value[:200] if isinstance(value, str) else ""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain(value[:200]) if isinstance(value, str) else ""
 
 
 def _duration(seconds: float | None) -> str:
