@@ -187,7 +187,11 @@ class Watched:
 
     def _see(self) -> dict[str, _Seen]:
         with self._lock:
-            asked = {name: (place.present, place.leaving) for name, place in self._places.items() if not place.is_empty}
+            asked = {
+                name: (place.present, tuple(place.leaving))
+                for name, place in self._places.items()
+                if not place.is_empty
+            }
         seen = {}
         for name, (present, leaving) in asked.items():
             sources = [*leaving, *(() if present is None else (present,))]
