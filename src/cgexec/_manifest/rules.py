@@ -140,7 +140,7 @@ def no_requests(case: Case) -> Iterator[Finding]:
     container, pod = case.container, case.pod
     if container.role == "init" or _asks(container.amounts) or _asks(pod.amounts):
         return
-    if pod.is_best_effort:
+    if pod.best_effort:
         text = "no requests: the pod is the first to be evicted when the node runs short (QoS BestEffort)"
     else:
         text = "no requests: the scheduler leaves no room for this container, which lives on what others leave"

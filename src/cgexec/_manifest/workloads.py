@@ -69,7 +69,8 @@ class Pod:
     """
     A pod, or the template of some. Times are seconds; None is not said or not a number.
 
-    *amounts* and *values* are what is written for the pod as a whole, which its containers share.
+    *amounts* and *values* are what is written for the pod as a whole, which its containers share. *best_effort*: nowhere
+    in it is a request or a limit, and Kubernetes gives it the QoS class of that name.
     """
 
     file: str
@@ -79,6 +80,7 @@ class Pod:
     containers: tuple[Container, ...]
     amounts: Mapping[str, Amount]
     values: Mapping[str, Fraction]
+    best_effort: bool
     grace_seconds: float
     grace_line: int
     deadline_seconds: float | None
@@ -87,12 +89,6 @@ class Pod:
     def line_of(self, resource: str) -> int:
         """Return where it stands, else where the pod does."""
         return self.amounts[resource].line if resource in self.amounts else self.line
-
-    @property
-    def is_best_effort(self) -> bool:
-        """Whether Kubernetes gives it the QoS class of that name: nowhere in it is a request or a limit."""
-        held = [self.amounts, *(container.amounts for container in self.containers)]
-        return not any(amount.value != 0 for amounts in held for amount in amounts.values())
 
 
 def pods(document: Field, file: str) -> Iterator[Pod]:
@@ -131,14 +127,17 @@ def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
     given = _seconds(grace)
     whole = resources(spec.get("resources"))
     values = numbers(whole)
+    containers = tuple(_containers(spec, values))
+    held = (whole, *(container.amounts for container in containers))
     return Pod(
         file=file,
         line=field.line,
         kind=kind,
         name=f"{namespace}/{name}" if namespace else name,
-        containers=tuple(_containers(spec, values)),
+        containers=containers,
         amounts=whole,
         values=values,
+        best_effort=not any(amount.value != 0 for amounts in held for amount in amounts.values()),
         grace_seconds=GRACE_SECONDS if given is None else given,
         grace_line=grace.line,
         deadline_seconds=_seconds(deadline),
