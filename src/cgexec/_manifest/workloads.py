@@ -69,8 +69,8 @@ class Pod:
     """
     A pod, or the template of some. Times are seconds; None is not said or not a number.
 
-    *amounts* and *values* are what is written for the pod as a whole, which its containers share. *best_effort*: nowhere
-    in it is a request or a limit, and Kubernetes gives it the QoS class of that name.
+    *amounts* and *values* are what is written for the pod as a whole, which its containers share. *best_effort*:
+    nowhere in it is a request or a limit, and Kubernetes gives it the QoS class of that name.
     """
 
     file: str
