@@ -1,7 +1,9 @@
 """A pool through its life: resized, idle, drained; tasks that wait or run too long; tasks asked to end."""
 
+import gc
 import logging
 import threading
+import weakref
 from concurrent.futures import CancelledError, Future
 
 import pytest
@@ -206,6 +208,30 @@ def test_what_runs_longer_than_it_should_is_counted_and_logged_once_with_its_sta
     assert "Hold.task has been running for" in text
     assert "it keeps its worker (jobs_0) until it ends" in text
     assert "self._release.wait(SOON)" in text  # its stack
+
+
+def test_a_look_at_what_is_overdue_keeps_nothing_of_any_thread(caplog):
+    class Local:
+        pass
+
+    def run(hold):
+        local = Local()
+        seen.append(weakref.ref(local))
+        return hold.task()
+
+    seen = []
+    gc.disable()  # what is kept by a cycle is kept
+    try:
+        with cgexec.ThreadPoolExecutor(2) as pool:
+            hold = Hold(pool)
+            pool.submit(run, hold)
+            pool.options(run_timeout=0.01).submit(run, hold)
+            hold.started(2)
+            eventually(lambda: caplog.records)
+            hold.release()
+        eventually(lambda: [each() for each in seen] == [None, None])
+    finally:
+        gc.enable()
 
 
 def test_time_outs_leave_no_thread_behind():

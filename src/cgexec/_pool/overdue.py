@@ -3,6 +3,7 @@
 import functools
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 
@@ -16,6 +17,7 @@ from cgexec._pool.task import Task
 __all__ = ["attend", "function_name", "thread_name"]
 
 _LOGGER = logging.getLogger("cgexec")
+_UNSEEN = "  (not to be seen)"
 
 
 def function_name(task: Task) -> str:
@@ -48,11 +50,8 @@ def _expired(state: Admission, pool: str, now: float, task: Task) -> TimeoutErro
 
 
 def _log_overdue(pool: str, worker: Worker | None, task: Task, seconds: float) -> None:
-    thread = None if worker is None else worker.thread
-    # By the thread's number, the only way to see another thread's stack; the thread may have gone on meanwhile.
-    frames = sys._current_frames()  # noqa: SLF001
-    frame = None if thread is None or thread.ident is None else frames.get(thread.ident)
-    if task.done():
+    stack = _stack_of(None if worker is None else worker.thread)
+    if task.done():  # the thread has gone on meanwhile, and what was seen may be another task's
         return
     _LOGGER.warning(
         "[task-overdue] pool %r: %s has been running for %.3g s, longer than its run_timeout; it keeps its worker (%s) "
@@ -61,8 +60,18 @@ def _log_overdue(pool: str, worker: Worker | None, task: Task, seconds: float) -
         function_name(task),
         seconds,
         thread_name(worker),
-        "".join(traceback.format_stack(frame)) if frame is not None else "  (not to be seen)",
+        stack,
     )
+
+
+def _stack_of(thread: threading.Thread | None) -> str:
+    """Return the stack of a thread as text, and keep nothing of it."""
+    if thread is None or thread.ident is None:
+        return _UNSEEN
+    # By the thread's number, the only way to see another thread's. The frames are those of all threads, this one too:
+    # kept in a variable they would be a cycle, with every local variable of every thread in it.
+    frame = sys._current_frames().get(thread.ident)  # noqa: SLF001
+    return _UNSEEN if frame is None else "".join(traceback.format_stack(frame))
 
 
 def thread_name(worker: Worker | None) -> str:
