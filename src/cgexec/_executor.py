@@ -4,7 +4,6 @@ import concurrent.futures
 import functools
 import itertools
 import logging
-import math
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.front import Pool
 from cgexec._pool.here import here
-from cgexec._pool.look import Stats
+from cgexec._pool.look import Stats, summary
 from cgexec._pool.stock_names import StockNames
 from cgexec._pool.task import Extra, Task
 from cgexec._settings import OnMemoryError, WhenFull, check_seconds, check_workers, settings
@@ -207,7 +206,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             pool.crew.mend()
             raise
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or: error, traceback, this frame, error
         return task
 
     def map(
@@ -339,13 +341,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         return _off.explain(self, self._name) if self._pool is None else self._pool.explain()
 
     def __repr__(self) -> str:
-        seen = self.stats()
-        places = "" if seen.queue_size == math.inf else f" of {seen.queue_size:g}"
-        end = "" if seen.closed is None else ", closed"
-        name = f"<cgexec.{type(self).__name__} {self._name!r}"
-        if seen.mode == "off":
-            return f"{name}: CGEXEC_MODE=off, {seen.limit} workers, {seen.waiting} waiting>"
-        return f"{name}: {seen.running} of {seen.limit} running, {seen.waiting}{places} waiting{end}>"
+        seen = ThreadPoolExecutor.stats(self)  # a subclass may call something else `stats`
+        return f"<cgexec.{type(self).__name__} {self._name!r}: {summary(seen)}>"
 
     # -- changing and ending ----------------------------------------------------------------------------------------
 

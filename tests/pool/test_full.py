@@ -1,9 +1,12 @@
 """What a submit does where there is no place: each policy, and whoever must not wait."""
 
 import asyncio
+import contextlib
+import gc
 import logging
 import pickle
 import threading
+import weakref
 from concurrent.futures import CancelledError
 
 import pytest
@@ -103,6 +106,25 @@ def test_raise_refuses_and_says_what_to_do():
         with pytest.raises(cgexec.QueueFull):
             pool.submit(int)
         assert pool.stats().rejected == {"queue": 2}
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_a_refusal_that_was_caught_keeps_nothing_of_the_submitter(view):
+    def submit(pool):
+        local = Local()
+        with contextlib.suppress(cgexec.QueueFull):
+            (pool.options(queue_timeout=60) if view else pool).submit(id, local)
+        return weakref.ref(local)
+
+    class Local:
+        pass
+
+    with cgexec.ThreadPoolExecutor(1, queue_size=0, when_full="raise") as pool, holding(pool, 1):
+        gc.disable()  # what is kept by a cycle is kept
+        try:
+            assert submit(pool)() is None
+        finally:
+            gc.enable()
 
 
 def test_queue_full_survives_pickling():

@@ -136,7 +136,10 @@ class Pool:
                 self.crew.mend()
                 raise
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # or: error, traceback, this frame, error
             return task
 
         return submit
@@ -155,7 +158,10 @@ class Pool:
             self.crew.mend()
             raise
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or: error, traceback, this frame, error
         return task
 
     async def run(self, call: Call, extra: Extra, loop: awaiting.Loop) -> Any:

@@ -187,4 +187,7 @@ def do_all(chores: Iterable[Chore]) -> None:
         except BaseException as error:  # noqa: BLE001  # raised below
             first = first or error
     if first is not None:
-        raise first
+        try:
+            raise first
+        finally:
+            del first  # or: error, traceback, this frame, error

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple
 
 from cgexec._memory.footprints import Learned
@@ -9,7 +10,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.records import Change, Verdict
 from cgexec._pool.task import GONE, Task
 
-__all__ = ["Estimate", "Sight", "SizeChange", "Stats", "estimate", "look"]
+__all__ = ["Estimate", "Sight", "SizeChange", "Stats", "estimate", "look", "summary"]
 
 # Held back for so long, in seconds, a pool is not healthy; with tasks running only after so many times what they
 # usually take, or so long where none has ended yet.
@@ -138,6 +139,15 @@ class Stats:
     closed: str | None = None
     would: Mapping[str, int] = field(default_factory=dict, hash=False)
     bound_by: str | None = None
+
+
+def summary(seen: Stats) -> str:
+    """Return in half a line how a pool stands."""
+    if seen.mode == "off":
+        return f"CGEXEC_MODE=off, {seen.limit} workers, {seen.waiting} waiting"
+    places = "" if seen.queue_size == inf else f" of {seen.queue_size:g}"
+    end = "" if seen.closed is None else ", closed"
+    return f"{seen.running} of {seen.limit} running, {seen.waiting}{places} waiting{end}"
 
 
 class Estimate(NamedTuple):

@@ -48,7 +48,10 @@ def end_taken(state: Books) -> None:
     except IndexError:  # no more
         pass
     if first is not None:
-        raise first
+        try:
+            raise first
+        finally:
+            del first  # or: error, traceback, this frame, error
 
 
 def _count_as_cancelled(state: Books, task: Task) -> None:
