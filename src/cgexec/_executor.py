@@ -156,7 +156,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             told=told,
         )
         if kept.mode == "off":
-            self._max_workers = kept.size.limit
+            self._max_workers, self._dressed = kept.size.limit, kept.copy_context
             return
 
         def hire(state: Admission) -> Crew:
@@ -184,7 +184,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         state, pool = self._state, self._pool
         if state is None or pool is None:
-            return super().submit(fn, *args, **kwargs)
+            return _off.submit(self, self._dressed, fn, args, kwargs)
         if self._dressed:
             return pool.submit((fn, args, kwargs))
         # What `Pool.submit` does, written out: most tasks come this way.

@@ -5,22 +5,32 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as Stock
 from contextvars import Context, copy_context
+from queue import Empty
 from time import monotonic
 from typing import Any
 
-from cgexec._leftovers import Leftovers
+from cgexec._leftovers import Leftovers, Unstarted
 from cgexec._pool import awaiting
 from cgexec._pool.front import join
 from cgexec._pool.look import Stats
 
-__all__ = ["adrain", "drain", "explain", "run", "stats", "stream"]
+__all__ = ["adrain", "drain", "explain", "run", "stats", "stream", "submit"]
+
+
+def submit(
+    pool: Stock, copied: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Future[Any]:
+    """Submit the call; *copied*: in a copy of the context."""
+    if copied:
+        return Stock.submit(pool, _call_in, copy_context(), fn, args, kwargs)
+    return Stock.submit(pool, fn, *args, **kwargs)
 
 
 async def run(
     pool: Stock, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], loop: awaiting.Loop
 ) -> Any:
     """Submit the call in a copy of the context, and await it."""
-    return await awaiting.result_of(Stock.submit(pool, _call_in, copy_context(), fn, args, kwargs), loop, None)
+    return await awaiting.result_of(submit(pool, True, fn, args, kwargs), loop, None)
 
 
 def stream(
@@ -48,11 +58,10 @@ def explain(pool: Stock, name: str) -> str:
 
 
 def drain(pool: Stock, timeout: float | None) -> Leftovers:
-    """Drain as far as the standard pool can: it cancels what has not started, and does not tell what that was."""
+    """Drain as far as the standard pool can: it does not tell what is still running."""
     Stock.shutdown(pool, wait=False)
     join(set(pool._threads), None if timeout is None else monotonic() + timeout)  # noqa: SLF001
-    Stock.shutdown(pool, wait=False, cancel_futures=True)
-    return Leftovers()
+    return Leftovers(_take_out(pool))
 
 
 async def adrain(pool: Stock, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
@@ -60,8 +69,38 @@ async def adrain(pool: Stock, timeout: float | None, loop: awaiting.Loop) -> Lef
     Stock.shutdown(pool, wait=False)
     deadline = None if timeout is None else monotonic() + timeout
     await awaiting.threads_ended(set(pool._threads), deadline, loop)  # noqa: SLF001
-    Stock.shutdown(pool, wait=False, cancel_futures=True)
-    return Leftovers()
+    return Leftovers(_take_out(pool))
+
+
+def _take_out(pool: Stock) -> tuple[Unstarted, ...]:
+    """Cancel what has not started, and return it."""
+    taken = []
+    while True:
+        try:
+            item = pool._work_queue.get_nowait()  # noqa: SLF001
+        except Empty:
+            break
+        if item is None or item.future.cancelled():  # None: the standard pool's word for "no more"
+            continue
+        item.future.cancel()
+        item.future.set_running_or_notify_cancel()  # tells whoever waits for it
+        taken.append(Unstarted(item.future, *_told(*_call_of(item))))
+    Stock.shutdown(pool, wait=False)  # says "no more" again to the threads
+    return tuple(taken)
+
+
+def _call_of(item: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return the call of one of the standard pool's items."""
+    task = getattr(item, "task", None)  # since 3.14
+    fn, args, kwargs = (item.fn, item.args, item.kwargs) if task is None else task
+    return fn, args, kwargs
+
+
+def _told(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return the call as it was handed in."""
+    return args[1:] if fn is _call_in else (fn, args, kwargs)
 
 
 def _call_in(context: Context, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

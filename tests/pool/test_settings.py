@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import wait
+from contextvars import ContextVar
 
 import pytest
 
 import cgexec
+from support.pools import SOON, holding
 from support.values import make_limits, make_usage
 
 POD = {
@@ -190,6 +193,35 @@ def test_off_answers_for_a_view_and_for_the_end(monkeypatch):
         assert not pool.drain(30)
         with pytest.raises(RuntimeError, match="shutdown"):
             pool.submit(int)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("how", ["drain", "adrain"])
+def test_off_returns_what_it_did_not_start(monkeypatch, how, copied):
+    monkeypatch.setenv("CGEXEC_MODE", "off")
+    pool = cgexec.ThreadPoolExecutor(1, copy_context=copied)
+    with holding(pool, 1) as hold:
+        cancelled = pool.submit(int)
+        cancelled.cancel()
+        waiting = pool.submit(int, "ff", base=16)
+        left = pool.drain(0.01) if how == "drain" else asyncio.run(pool.adrain(0.01))
+        (unstarted,) = left.unstarted
+        assert (unstarted.fn, unstarted.args, unstarted.kwargs) == (int, ("ff",), {"base": 16})
+        assert unstarted.future is waiting
+        assert waiting.cancelled()
+        assert not wait([waiting], timeout=SOON).not_done
+        assert not hold.futures[0].done()
+    pool.shutdown()
+
+
+def test_off_copies_the_context_where_that_was_asked_for(monkeypatch):
+    monkeypatch.setenv("CGEXEC_MODE", "off")
+    tenant = ContextVar("tenant", default="nobody")
+    tenant.set("acme")
+    with cgexec.ThreadPoolExecutor(1, copy_context=True) as pool:
+        assert pool.submit(tenant.get).result(SOON) == "acme"
+        assert list(pool.map(lambda _: tenant.get(), [1])) == ["acme"]
+        assert pool.options(run_timeout=60).submit(tenant.get).result(SOON) == "acme"
 
 
 def test_observe_holds_nothing_and_says_what_would_have_been():
