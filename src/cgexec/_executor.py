@@ -225,12 +225,14 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
 
         Without *buffersize* everything is submitted at once, as by the standard pool, waiting for places as it must;
         with it, at most so many tasks are submitted whose results have not been taken, so an endless iterable takes
-        constant memory. *when_full* does not apply. An iterator that is closed early cancels what has not started.
+        constant memory. *when_full* does not apply. Closed early, or dropped after the first result was asked for, the
+        iterator cancels what has not started.
 
         Args:
             fn: takes as many arguments as there are iterables.
             *iterables: the first arguments of the calls, the second ones, and so on; the shortest ends it.
-            timeout: seconds from now until all results must have come; None is without end.
+            timeout: seconds from now until all results must have come, waiting for places included; None is without
+                end.
             chunksize: ignored, as by the standard thread pool.
             buffersize: see above; as in Python 3.14, here on every version.
 
@@ -241,12 +243,13 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         pool = self._pool
         if pool is None and buffersize is None:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        end = mapping.deadline(timeout)
         # Somebody's subclass that overrides submit() expects map() to go through it, as the standard one does.
         overridden = pool is None or type(self).submit is not ThreadPoolExecutor.submit
-        submit = functools.partial(self.submit, fn) if overridden or pool is None else pool.submitter(fn)
+        submit = functools.partial(self.submit, fn) if overridden or pool is None else pool.submitter(fn, end=end)
         # With a buffer the results need the pool until they are all there, so they keep it.
         keep = None if buffersize is None else self
-        return mapping.map_over(submit, zip(*iterables, strict=False), timeout, buffersize, keep)
+        return mapping.map_over(submit, zip(*iterables, strict=False), end, buffersize, keep)
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """

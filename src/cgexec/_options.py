@@ -50,9 +50,10 @@ class Options:
         if pool is None:
             return self._executor.map(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
         mapping.check_buffersize(buffersize)
-        submit = pool.submitter(fn, self._extra)
+        end = mapping.deadline(timeout)
+        submit = pool.submitter(fn, self._extra, end)
         keep = None if buffersize is None else self._executor
-        return mapping.map_over(submit, zip(*iterables, strict=False), timeout, buffersize, keep)
+        return mapping.map_over(submit, zip(*iterables, strict=False), end, buffersize, keep)
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what `ThreadPoolExecutor.run` does."""

@@ -211,7 +211,7 @@ class BoundedExecutor(Executor):
             TimeoutError: by the iterator, after *timeout*.
             ValueError: *chunksize* is less than 1.
         """
-        return _map(self._pool.submitter, fn, iterables, timeout, chunksize, buffersize, self)
+        return _map(self._pool, fn, iterables, mapping.deadline(timeout), chunksize, buffersize, self)
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fn(*args, **kwargs)`` over there and return its result; see `ThreadPoolExecutor.run`."""
@@ -322,24 +322,19 @@ class BoundedExecutor(Executor):
 
 
 def _map(
-    submitter: Callable[[Callable[..., Any]], Callable[..., Future[Any]]],
-    fn: Callable[..., T],
-    iterables: tuple[Iterable[Any], ...],
-    timeout: float | None,
-    chunksize: int,
-    buffersize: int | None,
-    keep: object,
-) -> Iterator[T]:
+    pool: Pool, fn: Callable[..., T], iterables: tuple[Iterable[Any], ...], end: float | None, chunksize: int,
+    buffersize: int | None, keep: object,
+) -> Iterator[T]:  # fmt: skip
     mapping.check_buffersize(buffersize)
     if chunksize < 1:
         raise ValueError("chunksize must be >= 1.")
     calls = zip(*iterables, strict=False)
     held = None if buffersize is None else keep
     if chunksize == 1:
-        return mapping.map_over(submitter(fn), calls, timeout, buffersize, held)
+        return mapping.map_over(pool.submitter(fn, end=end), calls, end, buffersize, held)
     chunks = iter(lambda: (tuple(itertools.islice(calls, chunksize)),), ((),))
-    results = mapping.map_over(submitter(functools.partial(_call_each, fn)), chunks, timeout, buffersize, held)
-    return itertools.chain.from_iterable(results)
+    submit = pool.submitter(functools.partial(_call_each, fn), end=end)
+    return mapping.flat(mapping.map_over(submit, chunks, end, buffersize, held))
 
 
 def _call_each(fn: Callable[..., T], calls: tuple[tuple[Any, ...], ...]) -> list[T]:

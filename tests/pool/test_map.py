@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 import cgexec
+from cgexec._pool import mapping
 from support.pools import SOON, holding
 
 
@@ -46,6 +48,84 @@ def test_closing_early_cancels_what_has_not_started(pool):
         results.close()
         assert pool.stats().waiting == 0
         assert (pool.stats().running, pool.stats().cancelled) == (2, 4)
+
+
+@pytest.mark.parametrize("buffersize", [None, 6])
+def test_closing_before_the_first_result_cancels_too(pool, buffersize):
+    with holding(pool, 2):
+        results = pool.map(abs, range(4), buffersize=buffersize)
+        assert pool.stats().waiting == 4
+        results.close()
+        assert (pool.stats().waiting, pool.stats().cancelled) == (0, 4)
+        assert list(results) == []
+
+
+def test_who_wants_no_results_has_it_all_done(pool):
+    done = []
+    with holding(pool, 2):
+        pool.map(done.append, range(4))  # dropped at once
+        assert pool.stats().waiting == 4
+    pool.shutdown()
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_waiting_for_places_is_part_of_the_time(pool, view):
+    tasks = pool.options(run_timeout=60) if view else pool
+    with holding(pool, 2):
+        results = tasks.map(abs, range(9), timeout=0.01)
+        assert (pool.stats().blocked, pool.stats().waiting, pool.stats().cancelled) == (0, 0, 4)
+        with pytest.raises(TimeoutError):
+            next(results)
+        assert list(results) == []
+
+
+def done(result):
+    future = Future()
+    future.set_result(result)
+    return future
+
+
+def late(*answers):
+    """Return a `submit` with these answers, and no place after that."""
+    left = iter(answers)
+
+    def submit(*_):
+        for answer in left:
+            return answer
+        raise mapping.Late
+
+    return submit
+
+
+@pytest.mark.parametrize("buffersize", [None, 2, 4])
+def test_what_ended_before_the_time_was_up_comes_first(buffersize):
+    waiting = Future()
+    results = mapping.map_over(late(done(1), done(2), waiting), zip(range(9)), None, buffersize, None)
+    assert next(results) == 1
+    assert next(results) == 2
+    with pytest.raises(TimeoutError):
+        next(results)
+    assert waiting.cancelled()
+
+
+def test_chunks_are_cancelled_by_a_close_too():
+    for begun in (0, 1):
+        waiting = Future()
+        submit = iter([done([1, 2]), waiting]).__next__
+        results = mapping.flat(mapping.map_over(submit, [(), ()], None, None, None))
+        assert [next(results) for _ in range(begun)] == [1][:begun]
+        results.close()
+        assert waiting.cancelled()
+
+
+def test_a_wrapped_executor_keeps_to_the_time_of_its_map():
+    with ThreadPoolExecutor(1) as inner, cgexec.wrap(inner, max_in_flight=1, queue_size=1) as pool, holding(pool, 1):
+        for chunksize in (1, 2):
+            results = pool.map(abs, range(9), timeout=0.01, chunksize=chunksize)
+            assert pool.stats().waiting == 0
+            with pytest.raises(TimeoutError):
+                next(results)
 
 
 def test_more_than_places_is_waited_for(pool):

@@ -7,6 +7,7 @@ The state machine says FULL; here it is carried out, by the submitter's own thre
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
@@ -18,6 +19,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.hands import Hands
 from cgexec._pool.here import here, on_event_loop, works_for
 from cgexec._pool.look import estimate
+from cgexec._pool.mapping import Late
 from cgexec._pool.overdue import function_name
 from cgexec._pool.records import Ticket, Verdict, Worker
 from cgexec._pool.taken import end_taken
@@ -71,13 +73,16 @@ class Door:
             self.state.later(partial(self._enter_later, task))
         return None
 
-    def enter_any(self, answer: Worker | Verdict | None, task: Task) -> BaseException | None:
-        """Do what *answer* asks for, but where it is FULL wait for a place, or go over the bound where one must not."""
+    def enter_any(self, answer: Worker | Verdict | None, task: Task, end: float | None = None) -> BaseException | None:
+        """
+        Do what *answer* asks for, but where it is FULL wait for a place until *end* (monotonic), or go over the bound
+        where one must not wait.
+        """
         if answer is not Verdict.FULL:
             return self.settle(answer, task)
         if self.policy.observe or self._must_not_wait() or on_event_loop():
             return self.settle(self.state.offer(task, over=True), task)
-        return self._block(task, None)
+        return self._block(task, None if end is None else end - monotonic(), Late)
 
     def line_up(self, task: Task) -> BaseException | None:
         """Have the task accepted, or put at the end of the line; its submitter awaits it. Never blocks."""
@@ -138,7 +143,7 @@ class Door:
             return self._refuse(task)
         if when_full in ("caller_runs", "discard"):
             return self._run_here(task) if when_full == "caller_runs" else self._discard(task)
-        return self._block(task, self.policy.submit_timeout)
+        return self._block(task, self.policy.submit_timeout, self._still_full)
 
     def _refuse(self, task: Task) -> QueueFull:
         way_out = (
@@ -201,8 +206,8 @@ class Door:
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    def _block(self, task: Task, timeout: float | None) -> BaseException | None:
-        """Wait for a place, first come first served."""
+    def _block(self, task: Task, timeout: float | None, late: Callable[[], BaseException]) -> BaseException | None:
+        """Wait for a place, first come first served; return *late* if there is none after *timeout* seconds."""
         ticket = Ticket()
         begin = monotonic()
         try:
@@ -221,7 +226,7 @@ class Door:
             return self._closed()
         if in_time or lines.withdraw(self.state, task) is not True:
             return None
-        return self._still_full()
+        return late()
 
     def _wait(self, task: Task, ticket: Ticket, begin: float, timeout: float | None) -> bool:
         """Return once the ticket was served: True, or False if *timeout* seconds went by before."""

@@ -113,15 +113,20 @@ class Pool:
 
         return self._handed_in(task, hand_in)
 
-    def submitter(self, fn: Callable[..., Any], extra: Extra | None = None) -> Callable[..., Future[Any]]:
-        """Return what hands calls of *fn* in for `map`: no policy applies, each waits for a place where it may."""
+    def submitter(
+        self, fn: Callable[..., Any], extra: Extra | None = None, end: float | None = None
+    ) -> Callable[..., Future[Any]]:
+        """
+        Return what hands calls of *fn* in for `map`: no policy applies, each waits for a place where it may, and is
+        `mapping.Late` if there is none at *end* (monotonic).
+        """
         state, door, new, plain = self.state, self.door, self.new, extra is None and not self.kept.copy_context
         nested = here.worker is not None
 
         def submit(*args: Any) -> Future[Any]:
             if not plain:
                 dressed = self.make((fn, args, None), extra)
-                return self._handed_in(dressed, lambda: door.enter_any(state.offer(dressed), dressed))
+                return self._handed_in(dressed, lambda: door.enter_any(state.offer(dressed), dressed, end))
             task = new()
             task.fn = fn
             task.args = args
@@ -131,7 +136,7 @@ class Pool:
                 task.nested = state.nesting = True
             try:
                 answer = state.offer(task)
-                error = None if answer is None else door.enter_any(answer, task)
+                error = None if answer is None else door.enter_any(answer, task, end)
             except BaseException:
                 self.crew.mend()
                 raise
