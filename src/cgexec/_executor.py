@@ -318,13 +318,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             retry_on_memory_error: such a task may run twice, and is run again when memory runs out for it (True), or
                 never is (False). Default: what the pool was told (``on_memory_error``).
         """
-        return view(
-            self,
-            memory=memory,
-            queue_timeout=queue_timeout,
-            run_timeout=run_timeout,
-            retry_on_memory_error=retry_on_memory_error,
-        )
+        return view(self, memory, queue_timeout, run_timeout, retry_on_memory_error)
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -368,7 +362,8 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         Accept nothing more, and finish what waits or, with *cancel_futures*, cancel it. A blocked submit raises.
 
-        Blocks until every task has ended and every thread is gone, unless *wait* is False. RuntimeError: see `drain`.
+        Blocks until every task has ended and every thread is gone, unless *wait* is False. RuntimeError: see `drain`;
+        it is closed all the same.
         """
         if self._pool is None:
             super().shutdown(wait, cancel_futures=cancel_futures)
@@ -383,7 +378,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         process that ends after this still waits for what runs: `cgexec.cancel` asks, nothing ends a thread.
 
         Raises:
-            RuntimeError: called by a worker of this pool or an expired task's callback, which would wait for itself.
+            RuntimeError: called by a worker of this pool or an expired task's callback, which would wait for itself; or
+                by a signal handler or finalizer in the middle of a pool's own work. Nothing is drained then: set an
+                event, and drain where it is waited for.
         """
         timeout = check_seconds("timeout", timeout, least=0)
         return _off.drain(self, timeout) if self._pool is None else self._pool.drain(timeout)

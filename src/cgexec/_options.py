@@ -82,7 +82,6 @@ class Options:
 
 def view(
     executor: "ThreadPoolExecutor | BoundedExecutor",
-    *,
     memory: str | float | None,
     queue_timeout: float | None,
     run_timeout: float | None,

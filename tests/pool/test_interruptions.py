@@ -11,6 +11,7 @@ import pytest
 
 import cgexec
 from cgexec._pool.admission import Admission
+from cgexec._pool.crew import Crew
 from support.pools import SOON, Trap, eventually, holding
 
 
@@ -97,6 +98,57 @@ def test_a_worker_may_be_interrupted_too(collect_inside):
         pool.submit(int).result(SOON)
         eventually(lambda: got)
         assert got[0].result(SOON) == 8
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_in_a_locked_part_nobody_waits_for_the_end_of_a_pool(collect_inside, whose):
+    def end():
+        with pytest.raises(RuntimeError, match=r"nothing was drained: this thread would wait for itself.*Event"):
+            pool.drain(SOON)
+        with pytest.raises(RuntimeError, match="this thread would wait for itself"):
+            other.shutdown()
+        raised.append(True)
+
+    raised = []
+    with cgexec.ThreadPoolExecutor(1) as pool, cgexec.ThreadPoolExecutor(1) as other:
+        with holding(pool, 1) as hold:
+            waiting = hold.queue(1)
+            collect_inside("is_full" if whose == "its own" else "summon", end)
+            if whose == "its own":
+                pool._state.enter(pool._state.is_full)
+            else:
+                other.submit(int)
+            assert raised
+            assert (pool.stats().closed, pool.stats().waiting) == (None, 1), "nothing has happened to it"
+        assert waiting[0].result(SOON) == "held"
+        with pytest.raises(RuntimeError, match="after shutdown"):  # closed, but not waited for
+            other.submit(int)
+
+
+def test_nor_where_a_thread_is_being_made():
+    with cgexec.ThreadPoolExecutor(1) as pool:
+        with pool._pool.crew._lock, pytest.raises(RuntimeError, match="this thread would wait for itself"):
+            pool.drain(SOON)
+        assert pool.submit(pow, 2, 3).result(SOON) == 8
+
+
+@pytest.mark.parametrize("how", ["drain", "shutdown"])
+def test_the_end_does_not_wait_for_a_worker_that_its_own_thread_was_about_to_start(monkeypatch, how):
+    """A signal handler in the middle of a submit, between the answer of the state machine and what follows from it."""
+
+    def interrupted(crew, worker, task=None):
+        monkeypatch.undo()
+        got.append(getattr(pool, how)(SOON))
+        act(crew, worker, task)
+
+    got, act = [], Crew.act
+    pool = cgexec.ThreadPoolExecutor(1)
+    monkeypatch.setattr(Crew, "act", interrupted)
+    future = pool.submit(pow, 2, 3)
+    assert future.done()
+    assert not got[0]
+    pool.shutdown()
+    assert future.result() == 8
 
 
 def test_with_a_collection_at_every_chance_nothing_hangs():

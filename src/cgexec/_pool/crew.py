@@ -16,6 +16,7 @@ from typing import Any
 from cgexec._pool import life, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.beginning import begin
+from cgexec._pool.guard import is_owned
 from cgexec._pool.hands import EXITING, RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.records import Closed, Verdict, Worker
@@ -98,6 +99,10 @@ class Crew(Hands):
         with self._lock:
             threads = {*self._threads.values(), *(self._leaving if leaving else ())}
             return {thread for thread in threads if thread.ident is not None}  # started
+
+    def is_inside(self) -> bool:
+        """Return whether the current thread was interrupted in a part of this pool, or of another, that others need."""
+        return is_owned(self._lock) or super().is_inside()
 
     def rouse(self, now: float = 0.0) -> None:
         """

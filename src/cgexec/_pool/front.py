@@ -19,7 +19,7 @@ from cgexec._pool import awaiting, draining, endings, sizes, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.door import Door
-from cgexec._pool.hands import CANNOT_JOIN, RETRY, Hands
+from cgexec._pool.hands import CANNOT_JOIN, INSIDE, RETRY, Hands
 from cgexec._pool.here import here
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
@@ -286,7 +286,10 @@ class Pool:
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Accept nothing more; finish or cancel what waits; wait for the threads."""
+        inside = wait and self.crew.is_inside()  # asked before: closing may end what it was in the middle of
         done = self._mending(lambda: self.crew.close(drop=cancel))
+        if inside:
+            raise RuntimeError(INSIDE)
         if wait and done:
             if self._is_waited_for():
                 raise RuntimeError(CANNOT_JOIN)
@@ -307,6 +310,8 @@ class Pool:
         # A plain lock: an event's own may be left locked where memory runs out in the middle. Short naps, since a wake
         # may be lost if its bearer is interrupted.
         deadline = math.inf if timeout is None else monotonic() + timeout
+        # A signal handler may have come between this thread's being told to call a worker and the call.
+        self._mending(self.crew.mend)
         quiet = threading.Lock()
         quiet.acquire()
         if endings.when_quiet(self.state, quiet.release) is False:
@@ -341,6 +346,8 @@ class Pool:
     def _check_may_drain(self) -> None:
         if self._is_waited_for():
             raise RuntimeError("drain() was called on a thread that works for this pool, and would wait for itself")
+        if self.crew.is_inside():
+            raise RuntimeError(f"nothing was drained: {INSIDE}")
 
     async def adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
         """Do the same without blocking the event loop."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 from cgexec._pool.records import Verdict
 from cgexec._pool.weakly import Weakly
 
-__all__ = ["FREE", "TORN", "Guarded"]
+__all__ = ["FREE", "TORN", "Guarded", "is_inside", "is_owned"]
 
 T = TypeVar("T")
 
@@ -26,6 +26,16 @@ FREE, TORN = 0, -1
 _YIELDS = 50
 
 _all: "Weakly[Guarded]" = Weakly()
+
+
+def is_owned(lock: object) -> bool:
+    """Return whether this thread has the RLock."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001  # as threading.Condition asks
+
+
+def is_inside() -> bool:
+    """Return whether this thread is in the middle of a locked part, of whichever pool."""
+    return any(is_owned(each._lock) for each in _all.all())  # noqa: SLF001  # the same module
 
 
 class Guarded:

@@ -14,7 +14,7 @@ from typing import Protocol
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Reading
-from cgexec._pool import endings, life, mending, overdue, sizes, ticker
+from cgexec._pool import endings, guard, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.here import here
 from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Worker
@@ -22,12 +22,17 @@ from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 from cgexec._settings import Care
 
-__all__ = ["CANNOT_JOIN", "EXITING", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
+__all__ = ["CANNOT_JOIN", "EXITING", "INSIDE", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
 
 # The words of the standard library, which programs and its own tests look for.
 SHUT_DOWN = Closed(RuntimeError, "cannot schedule new futures after shutdown")
 EXITING = Closed(RuntimeError, "cannot schedule new futures after interpreter shutdown")
 CANNOT_JOIN = "cannot join current thread: it works for this pool, and would wait for itself"
+INSIDE = (
+    "this thread would wait for itself: a signal handler or a finalizer has interrupted it in the middle of a pool's "
+    "own work, which goes on when that returns. Set a threading.Event there, and end the pool where it is waited for, "
+    "or have another thread do so"
+)
 # Seconds until what could not be done is tried again: a thread that was refused, one more because nothing ended.
 RETRY = 1.0
 # Functions remembered of a pool, as in `_memory.footprints`.
@@ -156,6 +161,10 @@ class Hands:
     def is_worker(self) -> bool:
         """Return whether the current thread works for this pool, and so must not wait for its end."""
         return here.clock or threading.current_thread() in self.threads()
+
+    def is_inside(self) -> bool:
+        """Return whether the current thread was interrupted in a part of this pool, or of another, that others need."""
+        return guard.is_inside()
 
     def look_after(self, seconds: float) -> None:
         """Have `tick` called in so many seconds, or sooner."""
