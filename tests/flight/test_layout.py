@@ -87,7 +87,7 @@ def test_the_tasks_of_all_that_ended_are_named_the_longest_first():
         RECORD._replace(pid=2, when=1_699_999_999.0, functions=(Doing("app.monthly", 280.0), Doing("app.mail", 1.0))),
     ]
     assert last_words(left, 2, 5).endswith(
-        "; longest of all app.monthly for 280 s in 2, app.mail for 9 s in 3, app.mail for 1 s in 2. "
+        "; longest of all app.monthly for 280 s (pid 2), app.mail for 9 s (pid 3), app.mail for 1 s (pid 2). "
         "1 more: pid 2 on api-7d9 at 2023-11-14T22:13:19Z"
     )
 
@@ -96,7 +96,7 @@ def test_hundreds_that_ended_are_still_one_line_of_a_log():
     left = [RECORD._replace(pid=n, functions=(Doing(f"app.f{n}", float(n)),)) for n in range(300)]
     said = last_words(left, 2, 5)
     assert said.count("app.f") == 12
-    assert "longest of all app.f299 for 299 s in 299, app.f298" in said
+    assert "longest of all app.f299 for 299 s (pid 299), app.f298" in said
     assert said.endswith("pid 8 on api-7d9 at 2023-11-14T22:13:20Z; and 291 others")
     assert len(said) < 2000
 

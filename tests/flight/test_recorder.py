@@ -110,7 +110,10 @@ def test_several_that_were_killed_are_one_warning(tmp_path):
     _, said = run(tmp_path, LOOK)
     assert "(pid 3)" in said
     assert said.count("[last-ended-badly]") == 1
-    assert "longest of all app.f1 for 8 s in 1, app.f2 for 7 s in 2, app.f3 for 6 s in 3. 2 more: pid 2 at " in said
+    assert (
+        "longest of all app.f1 for 8 s (pid 1), app.f2 for 7 s (pid 2), app.f3 for 6 s (pid 3). 2 more: pid 2 at "
+        in said
+    )
 
 
 @pytest.mark.parametrize("room", [0, FILE_BYTES // 2])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -168,6 +169,20 @@ def test_the_process_counters_stay_when_the_pool_that_knew_them_ends(registry, m
         assert value(registry, "memory_reliefs_total") == 3
         registration.close()
         assert value(registry, "memory_reliefs_total") == 3
+
+
+def test_a_finalizer_in_the_middle_may_register_a_pool():
+    watched = _watched.Watched()
+    with cgexec.ThreadPoolExecutor(1, name="jobs") as pool:
+
+        def finalize():
+            with watched._lock:
+                watched.add(pool)
+
+        thread = threading.Thread(target=finalize, daemon=True)
+        thread.start()
+        thread.join(SOON)
+        assert not thread.is_alive()
 
 
 def test_names_of_pools_that_are_gone_are_not_kept_for_ever(monkeypatch):

@@ -42,7 +42,7 @@ def _longest(left: Sequence[Record]) -> Iterator[str]:
     for doing, pid in runs:
         first.setdefault((doing.function, pid), doing.seconds)
     for (function, pid), seconds in list(first.items())[:MOST_FUNCTIONS]:
-        yield f"{function} for {seconds:.0f} s" + (f" in {pid}" if len(left) > 1 else "")
+        yield f"{function} for {seconds:.0f} s" + (f" (pid {pid})" if len(left) > 1 else "")
 
 
 def _named(others: Sequence[Record]) -> Iterator[str]:

@@ -104,7 +104,7 @@ class Watched:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that runs in the middle may come in
         self._places: dict[str, _Place] = {}
         self._sources: WeakKeyDictionary[Pool, Source] = WeakKeyDictionary()
         self._process: dict[str, float] = {}  # the most that the process' counters have been
