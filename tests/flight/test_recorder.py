@@ -137,8 +137,7 @@ def test_without_room_for_a_file_the_last_one_is_told_all_the_same(tmp_path, roo
 
 
 def test_the_record_says_in_which_cgroup_kills_are_counted():
-    files = Files("/")
-    if locate_own(files).chains.get("memory") is None:
+    if locate_own(Files("/")).chains.get("memory") is None:
         pytest.skip("needs a cgroup with memory")
     assert _cgroup() == _cgroup() != 0
 
@@ -171,7 +170,7 @@ def test_children_have_files_of_their_own(tmp_path):
     """
     assert run(tmp_path, BUSY + textwrap.dedent(script)) == (0, "")
     (record,) = take_leftovers(tmp_path)  # the child's; the parent ended well
-    assert (record.running, record.size) == (1, 1)
+    assert (record.running, record.size, record.cgroup) == (1, 1, _cgroup())
 
 
 def test_a_child_of_multiprocessing_that_ends_leaves_nothing(tmp_path):
