@@ -169,10 +169,6 @@ def living(place):
         yield
 
 
-def long_ago(place):
-    os.utime(place, (1e9, 1e9))
-
-
 def test_a_name_that_another_container_has_is_passed_over(tmp_path):
     """Both have a process 1."""
     name = f"cgexec-{os.getpid()}"
@@ -191,17 +187,40 @@ def test_a_folder_without_a_free_name_is_an_error_that_says_so(tmp_path, monkeyp
 
 
 def test_the_sockets_of_processes_that_were_killed_are_removed_from_a_folder(tmp_path):
-    dead, fresh, lives, other = (tmp_path / f"cgexec-{n}.sock" for n in (1, 2, 3, 4))
-    for place in (dead, fresh):
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(place))
-    long_ago(dead)  # the fresh one may not have come to listening yet
+    dead, lives, other = (tmp_path / f"cgexec-{n}.sock" for n in (1, 3, 4))
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(dead))
     other.write_text("mine")
-    long_ago(other)
-    with living(lives):
-        long_ago(lives)
-        with cgexec.serve_stats(tmp_path) as server:
-            assert {str(path) for path in tmp_path.iterdir()} == {str(fresh), str(lives), str(other), server.path}
+    with living(lives), cgexec.serve_stats(tmp_path) as server:
+        assert {str(path) for path in tmp_path.iterdir()} == {str(lives), str(other), server.path}
+
+
+def test_a_socket_has_no_name_in_a_folder_before_it_listens(tmp_path, monkeypatch):
+    """One that does not listen looks as if its process had been killed, and the next to start would remove it."""
+    seen = []
+
+    class Slow(socket.socket):
+        def listen(self, backlog):
+            seen.extend(tmp_path.glob("cgexec-*"))
+            super().listen(backlog)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Slow)
+        server = cgexec.serve_stats(tmp_path)
+    with server:
+        assert seen == []
+        assert fetch(server.path)["pid"] == os.getpid()
+
+
+def test_a_file_system_without_links_has_a_name_for_it_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    with living(tmp_path / f"cgexec-{os.getpid()}.sock"), cgexec.serve_stats(tmp_path) as server:
+        assert server.path.endswith(f"cgexec-{os.getpid()}-2.sock")
+        assert fetch(server.path)["pid"] == os.getpid()
+        assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_folder_with_a_slash_is_made(tmp_path):

@@ -5,12 +5,11 @@ Whoever connects gets one line of JSON and the end. Nothing is read, so nothing 
 """
 
 import contextlib
-import errno
-import itertools
 import json
 import logging
 import math
 import os
+import secrets
 import socket
 import stat
 import threading
@@ -39,22 +38,20 @@ _PATIENCE_S = 2.0
 # After a client could not come in, the next is waited for so much later.
 _PAUSE_S = 0.5
 _MOST_POOLS, _MOST_FUNCTIONS = 200, 50
-# A socket refuses also in the moment between getting its name and listening; one that is older, in seconds, has nobody.
-_STALE_S = 10.0
-# So many names are tried in a folder: other containers that share it have processes of our number, too.
+# So many are tried in a folder.
 _MOST_NAMES = 100
 
 
 class StatsServer:
     """An open socket. Thread-safe; it ends with `close`, and with the process."""
 
-    def __init__(self, path: str, place: str, *, replace: bool = True) -> None:
+    def __init__(self, path: str, place: str, listening: socket.socket) -> None:
         self.path = path
         self.place = place  # what was asked for: the path, or its folder
         self._pid = os.getpid()
         self._closed = threading.Event()
         self._failed = False  # only the thread's
-        self._socket = _listen(path, replace)
+        self._socket = listening
         self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
         self._thread.start()
         _servers.append(self)
@@ -127,7 +124,54 @@ def serve_stats(path: str | os.PathLike[str]) -> StatsServer:
         return there
     if name.endswith("/"):
         Path(name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _serve_in(Path(name), place) if Path(name).is_dir() else StatsServer(_fitting(name), place)
+    if Path(name).is_dir():
+        return _serve_in(Path(name), place)
+    _remove_stale(_fitting(name))
+    return StatsServer(name, place, _listen(name))
+
+
+def _serve_in(folder: Path, place: str) -> StatsServer:
+    """Serve under a free name, after the sockets of processes that were killed are removed."""
+    _name(folder, 1)  # before there is anything to be undone
+    # It gets its name when it listens: before, others would take it for one whose process was killed.
+    unnamed = folder / f".cgx-{secrets.token_hex(3)}"
+    listening = _listen(str(unnamed))
+    try:
+        for path in folder.glob("cgexec-*.sock"):
+            with contextlib.suppress(OSError):  # it lives, or is another user's
+                _remove_stale(str(path))
+        return StatsServer(_named(unnamed), place, listening)
+    except BaseException:
+        listening.close()
+        raise
+    finally:
+        unnamed.unlink(missing_ok=True)
+
+
+def _named(unnamed: Path) -> str:
+    """Give the socket a name that is free: another container's process has our number, where the folder is shared."""
+    for number in range(1, _MOST_NAMES + 1):
+        name = _name(unnamed.parent, number)
+        if _rename(unnamed, name):
+            return name
+    raise FileExistsError(f"{unnamed.parent}: all of {_MOST_NAMES} names for process {os.getpid()} are taken")
+
+
+def _name(folder: Path, number: int) -> str:
+    return _fitting(str(folder / f"cgexec-{os.getpid()}{f'-{number}' if number > 1 else ''}.sock"))
+
+
+def _rename(socket_file: Path, name: str) -> bool:
+    """Give it that name; False if it is taken."""
+    try:
+        os.link(socket_file, name)
+    except FileExistsError:
+        return False
+    except OSError:  # no links in this file system
+        if os.path.lexists(name):
+            return False
+        socket_file.rename(name)
+    return True
 
 
 def _fitting(name: str) -> str:
@@ -137,29 +181,11 @@ def _fitting(name: str) -> str:
     return name
 
 
-def _serve_in(folder: Path, place: str) -> StatsServer:
-    """Serve under a free name, after the sockets of processes that were killed are removed."""
-    for path in folder.glob("cgexec-*.sock"):
-        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
-            if time.time() - path.lstat().st_mtime > _STALE_S and _is_stale(str(path)):
-                path.unlink(missing_ok=True)
-    for suffix in itertools.islice(itertools.chain(("",), (f"-{n}" for n in itertools.count(2))), _MOST_NAMES):
-        name = _fitting(str(folder / f"cgexec-{os.getpid()}{suffix}.sock"))
-        try:
-            return StatsServer(name, place, replace=False)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-    raise FileExistsError(f"{place}: all of {_MOST_NAMES} names for process {os.getpid()} are taken")
-
-
-def _listen(path: str, replace: bool) -> socket.socket:
+def _listen(path: str) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise OSError("this system has no Unix sockets")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if replace and _is_stale(path):
-            Path(path).unlink(missing_ok=True)
         os.fchmod(listening.fileno(), 0o600)  # on Linux the file gets that mode at once, with no moment in between
         listening.bind(path)
         Path(path).chmod(0o600)
@@ -170,9 +196,9 @@ def _listen(path: str, replace: bool) -> socket.socket:
     return listening
 
 
-def _is_stale(path: str) -> bool:
+def _remove_stale(path: str) -> None:
     """
-    Return whether there is the socket of a process that is no more; False where there is nothing.
+    Remove the socket of a process that is no more.
 
     Raises:
         FileExistsError: there is something else.
@@ -180,7 +206,7 @@ def _is_stale(path: str) -> bool:
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
-        return False
+        return
     if not stat.S_ISSOCK(mode):
         raise FileExistsError(f"{path} is there and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -188,7 +214,8 @@ def _is_stale(path: str) -> bool:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            return True
+            Path(path).unlink(missing_ok=True)
+            return
         except BlockingIOError:  # somebody has more to do than to answer at once
             pass
     raise FileExistsError(
