@@ -7,7 +7,7 @@ import cgexec
 
 SOURCE = Path(cgexec.__file__).parent
 # Where the CPU time of a thread is asked for by the number of its clock.
-CPU_TIME = {"_adaptive/gauge.py"}
+CPU_TIME = {"_adaptive/clocks.py"}
 # Where the time of day is told to people, or to programs elsewhere.
 TOLD = {"_cli/watch.py", "_flight/words.py", "_pool/recording.py", "_pool/served.py"}
 WALL = {"time", "time_ns", "localtime", "gmtime", "strftime", "ctime", "asctime", "mktime", "clock_gettime"}
