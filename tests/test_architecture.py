@@ -57,7 +57,7 @@ INSIDE = {
     ],
     "_pool.": [
         {"task", "weakly", "parting"},
-        {"records"},
+        {"records", "expiring"},
         {"guard"},
         {"books"},
         {"admission"},

@@ -162,7 +162,7 @@ def test_a_finished_future_keeps_neither_context_nor_place_among_the_expected():
         future.result(SOON)
         pool.submit(int).result(SOON)
         assert future.extra is None
-        entries = [entry for _, entry in pool._state.expiring.get(3600.0, ())]  # none if somebody has looked meanwhile
+        entries = [entry for *_, entry in pool._state.expiring._heap]  # none if somebody has looked meanwhile
         del future
         gc.collect()
         assert [entry() for entry in entries if entry() is not None] == []

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
@@ -177,7 +178,36 @@ def test_what_starts_in_time_is_not_dropped():
         view = pool.options(queue_timeout=60)
         assert [view.submit(abs, -n).result(SOON) for n in range(10)] == list(range(10))
         assert pool.stats().expired == 0
-        assert len(pool._state.expiring[60.0]) <= 2  # what has started is not kept
+        assert len(pool._state.expiring) <= 2  # what has started is not kept
+
+
+def test_of_many_different_time_outs_the_dead_are_never_more_than_the_living():
+    with cgexec.ThreadPoolExecutor(1, queue_size=math.inf) as pool:
+        for number in range(2000, 1000, -1):  # each is due before the others
+            pool.options(queue_timeout=number).submit(int).result(SOON)
+        assert len(pool._state.expiring) <= 65
+        with holding(pool, 1):
+            futures = [pool.options(queue_timeout=number).submit(int) for number in range(2000, 1000, -1)]
+            for future in futures[::2]:
+                future.cancel()
+            assert 500 <= len(pool._state.expiring) <= 1065
+            for _ in range(600):
+                pool.options(queue_timeout=900).submit(int).cancel()
+            assert 500 <= len(pool._state.expiring) <= 1002
+    assert len(pool._state.expiring) == 0
+
+
+def test_a_closed_pool_still_minds_the_time_of_what_waits():
+    with testing.clock() as clock:
+        pool = cgexec.ThreadPoolExecutor(1)
+        with holding(pool, 1):
+            late, later = (pool.options(queue_timeout=seconds).submit(int) for seconds in (60, 90))
+            pool.shutdown(wait=False)
+            clock.advance(70)
+            assert isinstance(late.exception(0), TimeoutError)
+            assert not later.done()
+        pool.shutdown()
+        assert later.result(0) == 0
 
 
 def test_a_dropped_task_makes_room_for_the_next():

@@ -8,8 +8,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from math import inf
 from threading import get_ident
-from weakref import ref
 
+from cgexec._pool.expiring import Expiring
 from cgexec._pool.guard import Guarded
 from cgexec._pool.records import Change, Chore, Closed, Tally, Ticket, Worker
 from cgexec._pool.task import GONE, WAITING, Task
@@ -54,7 +54,7 @@ class Books(Guarded):
         self.ending: deque[Task] = deque()  # taken out, and their futures have not ended; see `taken`
         self.running = 0
         self.inline: dict[Task, float] = {}  # tasks run by their submitters, and since when
-        self.expiring: dict[float, deque[tuple[float, ref[Task]]]] = {}  # by queue_timeout, oldest first
+        self.expiring = Expiring()  # what has a queue_timeout
         self.ticking = False  # somebody looks again by time because nothing may end
         self.corpses = 0  # entries of the queue that are GONE
         self.parked: list[Worker] = []  # the last in is called first, so that the others grow old and retire
@@ -86,6 +86,8 @@ class Books(Guarded):
         self.staff.discard(worker)
         self.crowded = len(self.staff) > self.allowed
         self.tally.cpu_seconds += worker.cpu_seconds
+        if self.is_quiet():  # the last
+            self.expiring.sweep()
 
     def waiting(self) -> int:
         """Return how many tasks are in the queue."""

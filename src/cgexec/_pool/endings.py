@@ -1,12 +1,11 @@
 """How a pool ends, and how a task does that waited or ran too long. Pure: the times are handed in."""
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
-from weakref import ref
 
 from cgexec._pool.admission import Admission
+from cgexec._pool.expiring import First
 from cgexec._pool.records import Chore, Closed, Closing, Verdict, Worker
 from cgexec._pool.taken import take
 from cgexec._pool.task import GONE, LINED, WAITING, Task
@@ -53,6 +52,7 @@ def close(
         if drop:
             state.queue.clear()
             state.corpses = 0
+        state.expiring.sweep()
         chores: list[Chore] = []
         for ticket in tickets:
             ticket.verdict = Verdict.CLOSED
@@ -90,10 +90,7 @@ def expect(state: Admission, task: Task, timeout: float) -> None:
     """Remember that the task must not wait longer than *timeout* seconds."""
 
     def part() -> None:
-        entries = state.expiring.setdefault(timeout, deque())
-        while entries and not _may_wait(entries[0][1]()):
-            entries.popleft()
-        entries.append((task.since, ref(task)))
+        state.expiring.add(task, timeout)
 
     if state.enter(part) is Verdict.NESTED:
         state.later(partial(expect, state, task, timeout))
@@ -109,12 +106,9 @@ def find_late(state: Admission, now: float, why: Callable[[Task], BaseException]
         expired: list[Task] = []
         overdue: list[tuple[Worker | None, Task, float]] = []
         dues: list[float] = []
-        for timeout, entries in list(state.expiring.items()):
-            _expire(state, entries, now - timeout, expired, why)
-            if entries:
-                dues.append(entries[0][0] + timeout)
-            else:
-                del state.expiring[timeout]
+        first = _expire(state, now, expired, why)
+        if first is not None:
+            dues.append(first.due)
         for task, since, worker in running(state):
             extra = task.extra
             if extra is None or extra.run_timeout is None or task.overdue:
@@ -136,30 +130,22 @@ def running(state: Admission) -> list[tuple[Task, float, Worker | None]]:
     return [*by_workers, *((task, since, None) for task, since in state.inline.items())]
 
 
-def _may_wait(task: Task | None) -> bool:
-    return task is not None and task.place in (WAITING, LINED) and not task.tries  # or it has waited in time
-
-
 def _expire(
-    state: Admission,
-    entries: deque[tuple[float, ref[Task]]],
-    oldest: float,
-    expired: list[Task],
-    why: Callable[[Task], BaseException] | None,
-) -> None:
-    """Take out of *entries* what no longer waits, and what has waited since *oldest* or longer."""
-    while entries and (entries[0][0] <= oldest or not _may_wait(entries[0][1]())):
-        task = entries[0][1]()
-        if task is not None and not task.tries:
-            lined = task.place == LINED and state.line.get(task, False) is None
-            if lined or task.place == WAITING:
-                take(state, [task], why)
-                if lined:
-                    del state.line[task]
-                    task.place = GONE
-                else:
-                    state.bury(task)
-                state.tally.expired += 1
-                task.counted = "expired"
-                expired.append(task)
-        entries.popleft()
+    state: Admission, now: float, expired: list[Task], why: Callable[[Task], BaseException] | None
+) -> First | None:
+    """Take out what has waited for too long at *now*; return who comes next."""
+    while (first := state.expiring.first()) is not None and first.due <= now:
+        task = first.task
+        lined = task.place == LINED and state.line.get(task, False) is None
+        if lined or task.place == WAITING:
+            take(state, [task], why)
+            if lined:
+                del state.line[task]
+                task.place = GONE
+            else:
+                state.bury(task)
+            state.tally.expired += 1
+            task.counted = "expired"
+            expired.append(task)
+        state.expiring.pop()
+    return first

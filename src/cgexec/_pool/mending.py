@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 
 from cgexec._pool.admission import Admission
+from cgexec._pool.expiring import Expiring
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.task import GONE
 
@@ -18,7 +19,7 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.closed = why
     for task in (*state.queue, *state.line):  # the parent's
         task.place = GONE
-    state.queue, state.line, state.inline, state.expiring = deque(), OrderedDict(), {}, {}
+    state.queue, state.line, state.inline, state.expiring = deque(), OrderedDict(), {}, Expiring()
     state.staff = set() if forker is None else {forker}
     state.quiet = []
     state.ending = deque()
