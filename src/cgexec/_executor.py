@@ -35,6 +35,7 @@ T = TypeVar("T")
 Stock = concurrent.futures.ThreadPoolExecutor
 
 _LOGGER = logging.getLogger("cgexec")
+_numbers = itertools.count().__next__
 
 
 class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed knows two of the names as plain fields
@@ -88,11 +89,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         ValueError: an argument or a ``CGEXEC_*`` variable is out of range.
     """
 
-    _numbers = itertools.count().__next__
-    # None with CGEXEC_MODE=off: every method then is the standard one, or `_off`'s.
-    _pool: Pool | None = None
-    _state: Admission | None = None
-    _dressed = False  # tasks need more than a call: a context, a look at the expected wait
+    # Names that no subclass has by chance. None with CGEXEC_MODE=off: methods then are the standard ones or `_off`'s.
+    _cgexec_pool: Pool | None = None
+    _cgexec_dressed = False  # tasks need more than a call: a context, a look at the expected wait
 
     def __init__(
         self,
@@ -124,9 +123,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         limits: Limits | None = None,
         usage: Usage | None = None,
     ) -> None:
-        prefix = thread_name_prefix or name or f"ThreadPoolExecutor-{self._numbers()}"
+        prefix = thread_name_prefix or name or f"ThreadPoolExecutor-{_numbers()}"
         super().__init__(max_workers, prefix, initializer, initargs)
-        self._name = name or prefix
+        self._cgexec_name = name or prefix
         told = {
             "memory_per_task": memory_per_task,
             "io_ratio": io_ratio,
@@ -156,16 +155,14 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             told=told,
         )
         if kept.mode == "off":
-            self._max_workers, self._dressed = kept.size.limit, kept.copy_context
+            self._max_workers, self._cgexec_dressed = kept.size.limit, kept.copy_context
             return
 
         def hire(state: Admission) -> Crew:
-            self._crew = Crew(state, self._name, prefix, initializer, initargs, kept.idle_timeout)
-            return self._crew
+            return Crew(state, self._cgexec_name, prefix, initializer, initargs, kept.idle_timeout)
 
-        self._pool = pool = Pool(kept, self._name, hire)
-        self._state = pool.state
-        self._dressed = kept.copy_context or kept.policy.max_wait is not None
+        self._cgexec_pool = pool = Pool(kept, self._cgexec_name, hire)
+        self._cgexec_dressed = kept.copy_context or kept.policy.max_wait is not None
         # The threads hold the crew, not the executor: dropped by its user, it is collected, and what waits is finished.
         weakref.finalize(self, pool.crew.close).atexit = False
 
@@ -182,12 +179,13 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             RuntimeError: the pool was shut down, or the interpreter is ending; or no thread could be started and none
                 is there. Nothing is queued then.
         """
-        state, pool = self._state, self._pool
-        if state is None or pool is None:
-            return _off.submit(self, self._dressed, fn, args, kwargs)
-        if self._dressed:
+        pool = self._cgexec_pool
+        if pool is None:
+            return _off.submit(self, self._cgexec_dressed, fn, args, kwargs)
+        if self._cgexec_dressed:
             return pool.submit((fn, args, kwargs))
         # What `Pool.submit` does, written out: most tasks come this way.
+        state = pool.state
         task = Task()
         task.fn = fn
         task.args = args
@@ -240,7 +238,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             TimeoutError: by the iterator, after *timeout*.
         """
         mapping.check_buffersize(buffersize)
-        pool = self._pool
+        pool = self._cgexec_pool
         if pool is None and buffersize is None:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
         end = mapping.deadline(timeout)
@@ -264,10 +262,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
             RuntimeError: the pool was shut down.
         """
         loop = awaiting.AsyncioLoop()
-        if self._pool is None:
+        if self._cgexec_pool is None:
             result: T = await _off.run(self, fn, args, kwargs, loop)
         else:
-            result = await self._pool.run((fn, args, kwargs), Extra(current_context()), loop)
+            result = await self._cgexec_pool.run((fn, args, kwargs), Extra(current_context()), loop)
         return result
 
     def stream(
@@ -292,10 +290,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         """
         mapping.check_buffersize(buffersize)
         calls = awaiting.each_call(iterables)
-        if self._pool is None:
+        if self._cgexec_pool is None:
             ahead = buffersize or 2 * self._max_workers
             return _off.stream(self, fn, calls, ahead, ordered, awaiting.AsyncioLoop)
-        return self._pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
+        return self._cgexec_pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
 
     def options(
         self,
@@ -324,22 +322,22 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
 
     def stats(self) -> Stats:
         """Return the pool's numbers at this instant. Takes microseconds, and some more for each worker."""
-        return _off.stats(self, self._name) if self._pool is None else self._pool.stats()
+        return _off.stats(self, self._cgexec_name) if self._cgexec_pool is None else self._cgexec_pool.stats()
 
     def profile(self) -> Profile:
         """
         Return what was learned about the tasks: ``cgexec.recommend(**pool.profile().as_kwargs())`` closes the circle.
         With a fixed size nobody looks by time, so the I/O ratio comes from the totals and is an upper bound.
         """
-        return Profile() if self._pool is None else self._pool.profile()
+        return Profile() if self._cgexec_pool is None else self._cgexec_pool.profile()
 
     def explain(self) -> str:
         """Return in a few lines why the pool has the size it has, and what it is doing."""
-        return _off.explain(self, self._name) if self._pool is None else self._pool.explain()
+        return _off.explain(self, self._cgexec_name) if self._cgexec_pool is None else self._cgexec_pool.explain()
 
     def __repr__(self) -> str:
         seen = ThreadPoolExecutor.stats(self)  # a subclass may call something else `stats`
-        return f"<cgexec.{type(self).__name__} {self._name!r}: {summary(seen)}>"
+        return f"<cgexec.{type(self).__name__} {self._cgexec_name!r}: {summary(seen)}>"
 
     # -- changing and ending ----------------------------------------------------------------------------------------
 
@@ -353,10 +351,12 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         a line in the log; with CGEXEC_MODE=observe only what `stats` says would be changes.
         """
         limit = check_workers("max_workers", max_workers)
-        if self._pool is None:
-            _LOGGER.info("[resize-ignored] pool %r: resize(%d) is passed over: CGEXEC_MODE=off", self._name, limit)
+        if self._cgexec_pool is None:
+            _LOGGER.info(
+                "[resize-ignored] pool %r: resize(%d) is passed over: CGEXEC_MODE=off", self._cgexec_name, limit
+            )
         else:
-            self._pool.resize(limit)
+            self._cgexec_pool.resize(limit)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """
@@ -365,10 +365,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         Blocks until every task has ended and every thread is gone, unless *wait* is False. RuntimeError: see `drain`;
         it is closed all the same.
         """
-        if self._pool is None:
+        if self._cgexec_pool is None:
             super().shutdown(wait, cancel_futures=cancel_futures)
         else:
-            self._pool.shutdown(wait=wait, cancel=cancel_futures)
+            self._cgexec_pool.shutdown(wait=wait, cancel=cancel_futures)
 
     def drain(self, timeout: float | None = None) -> Leftovers:
         """
@@ -383,14 +383,14 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
                 event, and drain where it is waited for.
         """
         timeout = check_seconds("timeout", timeout, least=0)
-        return _off.drain(self, timeout) if self._pool is None else self._pool.drain(timeout)
+        return _off.drain(self, timeout) if self._cgexec_pool is None else self._cgexec_pool.drain(timeout)
 
     async def adrain(self, timeout: float | None = None) -> Leftovers:
         """Do what `drain` does without blocking the event loop. Under trio: `cgexec.anyio.drain`."""
-        return await self._adrain(timeout, awaiting.AsyncioLoop())
+        return await self._cgexec_adrain(timeout, awaiting.AsyncioLoop())
 
-    async def _adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
+    async def _cgexec_adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
         timeout = check_seconds("timeout", timeout, least=0)
-        if self._pool is None:
+        if self._cgexec_pool is None:
             return await _off.adrain(self, timeout, loop)
-        return await self._pool.adrain(timeout, loop)
+        return await self._cgexec_pool.adrain(timeout, loop)

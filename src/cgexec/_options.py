@@ -32,7 +32,7 @@ class Options:
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Do what `ThreadPoolExecutor.submit` does."""
-        pool = self._executor._pool  # noqa: SLF001  # a view is a part of it
+        pool = self._executor._cgexec_pool  # noqa: SLF001  # a view is a part of it
         if pool is None:
             return self._executor.submit(fn, *args, **kwargs)
         return pool.submit((fn, args, kwargs), self._extra)
@@ -46,7 +46,7 @@ class Options:
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Do what `ThreadPoolExecutor.map` does."""
-        pool = self._executor._pool  # noqa: SLF001
+        pool = self._executor._cgexec_pool  # noqa: SLF001
         if pool is None:
             return self._executor.map(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
         mapping.check_buffersize(buffersize)
@@ -57,7 +57,7 @@ class Options:
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what `ThreadPoolExecutor.run` does."""
-        pool = self._executor._pool  # noqa: SLF001
+        pool = self._executor._cgexec_pool  # noqa: SLF001
         if pool is None:
             return await self._executor.run(fn, *args, **kwargs)
         extra = self._extra._replace(context=copy_context())
@@ -72,7 +72,7 @@ class Options:
         ordered: bool = True,
     ) -> AsyncIterator[T]:
         """Do what `ThreadPoolExecutor.stream` does."""
-        pool = self._executor._pool  # noqa: SLF001
+        pool = self._executor._cgexec_pool  # noqa: SLF001
         if pool is None:
             return self._executor.stream(fn, *iterables, buffersize=buffersize, ordered=ordered)
         mapping.check_buffersize(buffersize)

@@ -35,6 +35,7 @@ _UNBOUNDED = 1 << 30
 # Beside the executor's own workers so many of their number are in flight, at least one: a worker that ends finds the
 # next call there, and the executor's own queue stays short. Chosen by measurement (bench/wrap.py).
 _AHEAD = 4
+_numbers = itertools.count().__next__
 
 
 def wrap(  # noqa: D417  # what is the same elsewhere is described there
@@ -156,22 +157,21 @@ class BoundedExecutor(Executor):
     flight it is cancelled if the other executor can. `cgexec.cancel` asks a running call only in a thread pool.
     """
 
-    _numbers = itertools.count().__next__
-    _relay: Relay
+    # Names that no subclass has by chance.
+    _cgexec_relay: Relay
 
     def __init__(self, found: Inner, kept: Settings, name: str | None, shutdown_inner: bool) -> None:
         self.executor = found.executor  # what is wrapped
-        self._name = name or f"{found.name}-{self._numbers()}"
-        self._shutdown_inner = shutdown_inner
+        name = name or f"{found.name}-{_numbers()}"
+        self._cgexec_shutdown_inner = shutdown_inner
 
         def relay(state: Admission) -> Relay:
-            self._relay = Relay(state, self._name, found)
-            return self._relay
+            self._cgexec_relay = Relay(state, name, found)
+            return self._cgexec_relay
 
-        self._pool = Pool(kept, self._name, relay, RelayedHere if found.kind == "thread" else Relayed)
-        self._state = self._pool.state
+        self._cgexec_pool = Pool(kept, name, relay, RelayedHere if found.kind == "thread" else Relayed)
         # As a thread pool that is dropped by its user: what waits is finished.
-        weakref.finalize(self, self._relay.close).atexit = False
+        weakref.finalize(self, self._cgexec_relay.close).atexit = False
 
     # -- handing work in --------------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class BoundedExecutor(Executor):
             BrokenExecutor: the other executor is broken. What waited here has failed with the same error.
             Exception: whatever else the other executor's ``submit`` raised. Nothing is queued then.
         """
-        return self._pool.submit((fn, args, kwargs))
+        return self._cgexec_pool.submit((fn, args, kwargs))
 
     def map(
         self,
@@ -211,11 +211,11 @@ class BoundedExecutor(Executor):
             TimeoutError: by the iterator, after *timeout*.
             ValueError: *chunksize* is less than 1.
         """
-        return _map(self._pool, fn, iterables, mapping.deadline(timeout), chunksize, buffersize, self)
+        return _map(self._cgexec_pool, fn, iterables, mapping.deadline(timeout), chunksize, buffersize, self)
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fn(*args, **kwargs)`` over there and return its result; see `ThreadPoolExecutor.run`."""
-        result: T = await self._pool.run((fn, args, kwargs), Extra(current_context()), awaiting.AsyncioLoop())
+        result: T = await self._cgexec_pool.run((fn, args, kwargs), Extra(current_context()), awaiting.AsyncioLoop())
         return result
 
     def stream(
@@ -228,7 +228,7 @@ class BoundedExecutor(Executor):
         """Iterate over the results of ``map(fn, *iterables)`` with ``async for``; see `ThreadPoolExecutor.stream`."""
         mapping.check_buffersize(buffersize)
         calls = awaiting.each_call(iterables)
-        return self._pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
+        return self._cgexec_pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
 
     def options(
         self,
@@ -244,39 +244,39 @@ class BoundedExecutor(Executor):
 
     def stats(self) -> Stats:
         """Return the numbers of this instant: ``workers`` are permits, ``idle`` those that are free."""
-        return self._pool.stats()
+        return self._cgexec_pool.stats()
 
     def explain(self) -> str:
         """Return in a few lines why so many calls are in flight at most, and what is going on."""
-        return self._pool.explain()
+        return self._cgexec_pool.explain()
 
     def __repr__(self) -> str:
-        seen = self.stats()
+        seen = self._cgexec_pool.stats()
         places = "" if seen.queue_size == math.inf else f" of {seen.queue_size:g}"
         most = "" if seen.limit == _UNBOUNDED else f" of {seen.limit}"
         end = "" if seen.closed is None else ", closed"
         what = f"{seen.running}{most} in flight, {seen.waiting}{places} waiting{end}"
-        return f"<cgexec.{type(self).__name__} {self._name!r}: {what}>"
+        return f"<cgexec.{type(self).__name__} {self._cgexec_pool.name!r}: {what}>"
 
     # -- changing and ending ----------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
         """Change how many calls are in flight at most. Does not block, and does not resize the other executor."""
         limit = check_workers("max_in_flight", max_in_flight)
-        if self._pool.kept.mode == "off":
+        if self._cgexec_pool.kept.mode == "off":
             logging.getLogger("cgexec").info(
-                "pool %r: resize(%d) is passed over because of CGEXEC_MODE=off", self._name, limit
+                "pool %r: resize(%d) is passed over because of CGEXEC_MODE=off", self._cgexec_pool.name, limit
             )
         else:
-            self._pool.resize(limit)
+            self._cgexec_pool.resize(limit)
 
     def resize_because(self, max_in_flight: int, why: str) -> None:
         """Do what `resize` does, for a reason that `explain` and `stats` then give."""
-        kept = self._pool.kept
+        kept = self._cgexec_pool.kept
         if kept.mode == "enforce" and not kept.size.forced:
-            self._pool.kept = kept._replace(size=kept.size._replace(why=why))
+            self._cgexec_pool.kept = kept._replace(size=kept.size._replace(why=why))
         if kept.mode != "off":
-            self._pool.resize(max_in_flight, why)
+            self._cgexec_pool.resize(max_in_flight, why)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """
@@ -289,15 +289,15 @@ class BoundedExecutor(Executor):
             RuntimeError: called with *wait* from one of its own calls or callbacks, or from that of any expired task:
                 it would wait for itself.
         """
-        self._pool.shutdown(wait=False, cancel=cancel_futures)
+        self._cgexec_pool.shutdown(wait=False, cancel=cancel_futures)
         if cancel_futures:
-            self._relay.cancel_in_flight()
+            self._cgexec_relay.cancel_in_flight()
         if wait:
-            if self._relay.is_worker():
+            if self._cgexec_relay.is_worker():
                 raise RuntimeError(CANNOT_JOIN)
-            self._pool.shutdown(wait=True, cancel=False)
-        if self._shutdown_inner:
-            self._relay.shut_inner(wait=wait)
+            self._cgexec_pool.shutdown(wait=True, cancel=False)
+        if self._cgexec_shutdown_inner:
+            self._cgexec_relay.shut_inner(wait=wait)
 
     def drain(self, timeout: float | None = None) -> Leftovers:
         """
@@ -305,19 +305,19 @@ class BoundedExecutor(Executor):
         see `ThreadPoolExecutor.drain`. The other executor is ended when nothing is left, unless
         ``shutdown_inner=False``; that is not waited for.
         """
-        left = self._pool.drain(check_seconds("timeout", timeout, least=0))
-        if self._shutdown_inner:
-            self._relay.shut_inner(wait=False)
+        left = self._cgexec_pool.drain(check_seconds("timeout", timeout, least=0))
+        if self._cgexec_shutdown_inner:
+            self._cgexec_relay.shut_inner(wait=False)
         return left
 
     async def adrain(self, timeout: float | None = None) -> Leftovers:
         """Do what `drain` does without blocking the event loop. Under trio: `cgexec.anyio.drain`."""
-        return await self._adrain(timeout, awaiting.AsyncioLoop())
+        return await self._cgexec_adrain(timeout, awaiting.AsyncioLoop())
 
-    async def _adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
-        left = await self._pool.adrain(check_seconds("timeout", timeout, least=0), loop)
-        if self._shutdown_inner:
-            self._relay.shut_inner(wait=False)
+    async def _cgexec_adrain(self, timeout: float | None, loop: awaiting.Loop) -> Leftovers:
+        left = await self._cgexec_pool.adrain(check_seconds("timeout", timeout, least=0), loop)
+        if self._cgexec_shutdown_inner:
+            self._cgexec_relay.shut_inner(wait=False)
         return left
 
 

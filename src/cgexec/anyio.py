@@ -69,7 +69,7 @@ async def run(
     pool: ThreadPoolExecutor | BoundedExecutor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Call ``fn(*args, **kwargs)`` in a worker of *pool* and return its result; see `ThreadPoolExecutor.run`."""
-    inner = pool._pool  # noqa: SLF001  # the same package
+    inner = pool._cgexec_pool  # noqa: SLF001  # the same package
     if inner is None:
         assert isinstance(pool, ThreadPoolExecutor), "no other is the standard pool"
         result: T = await _off.run(pool, fn, args, kwargs, _AnyLoop())
@@ -92,7 +92,7 @@ def stream(
     ``async with aclosing(stream(...)) as results``.
     """
     mapping.check_buffersize(buffersize)
-    inner, calls = pool._pool, awaiting.each_call(iterables)  # noqa: SLF001
+    inner, calls = pool._cgexec_pool, awaiting.each_call(iterables)  # noqa: SLF001
     if inner is None:
         assert isinstance(pool, ThreadPoolExecutor), "no other is the standard pool"
         ahead = buffersize or 2 * pool.stats().limit
@@ -102,7 +102,7 @@ def stream(
 
 async def drain(pool: ThreadPoolExecutor | BoundedExecutor, timeout: float | None = None) -> Leftovers:
     """Accept nothing more, wait for the rest, and return what is left; see `ThreadPoolExecutor.drain`."""
-    return await pool._adrain(timeout, _AnyLoop())  # noqa: SLF001  # the same package
+    return await pool._cgexec_adrain(timeout, _AnyLoop())  # noqa: SLF001  # the same package
 
 
 def size_default_limiter(*, every: float | None = 10.0, **told: Unpack[Told]) -> LimiterSize:

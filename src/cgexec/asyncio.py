@@ -43,7 +43,7 @@ class DefaultExecutor(ThreadPoolExecutor):
         super().__init__(max_workers, when_full="raise", **arguments)
         self._lookups = ThreadPoolExecutor(
             _LOOKUP_WORKERS,
-            name=f"{self._name}-dns",
+            name=f"{self._cgexec_name}-dns",
             queue_size=float("inf"),
             idle_timeout=_IDLE_S,
             memory_guard=False,  # kilobytes, and what waits for them holds more

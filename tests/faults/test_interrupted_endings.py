@@ -160,8 +160,8 @@ def test_a_closed_pool_whose_workers_nobody_called_has_them_called_by_the_next()
     pool = cgexec.ThreadPoolExecutor(2)
     with holding(pool, 2):
         pass
-    pool._state.enter(lambda: setattr(pool._state, "closed", SHUT_DOWN))
-    pool._pool.crew.mend()
+    pool._cgexec_pool.state.enter(lambda: setattr(pool._cgexec_pool.state, "closed", SHUT_DOWN))
+    pool._cgexec_pool.crew.mend()
     for thread in pool._threads:
         thread.join(SOON)
         assert not thread.is_alive()

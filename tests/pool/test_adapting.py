@@ -107,7 +107,7 @@ def test_a_look_that_fails_ends_no_worker(no_ticker, monkeypatch, caplog):
             failed.set()
             raise MemoryError
 
-        monkeypatch.setattr(pool._pool.adapter.controller, "step", fail)
+        monkeypatch.setattr(pool._cgexec_pool.adapter.controller, "step", fail)
 
         def task():
             if not done.is_set():
@@ -126,7 +126,7 @@ def test_the_ticker_that_comes_after_a_worker_does_not_look_again(no_ticker, mon
     with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool) as hold:
         hold.queue(1)
         hold.started(1)
-        adapter, looks = pool._pool.adapter, []
+        adapter, looks = pool._cgexec_pool.adapter, []
         look = adapter._look
         monkeypatch.setattr(adapter, "_look", lambda now: looks.append(now) or look(now))
         due = adapter.tick(1e9)
@@ -140,7 +140,7 @@ def test_a_worker_that_looks_has_the_ticker_come_again(monkeypatch):
     with cgexec.ThreadPoolExecutor(memory_guard=False, **POD) as pool, holding(pool) as hold:
         hold.queue(1)
         hold.started(1)
-        adapter = pool._pool.adapter
+        adapter = pool._cgexec_pool.adapter
         asked.clear()
         adapter.stand_in()
         assert asked == [(adapter, adapter._due)]
@@ -182,9 +182,9 @@ def test_what_is_cancelled_before_it_ran_has_not_ended():
     with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool, 8) as hold:
         futures = hold.queue(300)
         hold.started(8)
-        before = _pulse(pool._pool.state).ended
+        before = _pulse(pool._cgexec_pool.state).ended
         assert any(future.cancel() for future in futures)
-        assert _pulse(pool._pool.state).ended == before
+        assert _pulse(pool._cgexec_pool.state).ended == before
 
 
 def test_without_a_descriptor_the_bounds_stay(monkeypatch, caplog):
@@ -195,7 +195,7 @@ def test_without_a_descriptor_the_bounds_stay(monkeypatch, caplog):
 
     monkeypatch.setattr(bounds, "need_descriptor", refuse)
     with cgexec.ThreadPoolExecutor(**POD) as pool:
-        adapter = pool._pool.adapter
+        adapter = pool._cgexec_pool.adapter
         before = adapter.bounds
         adapter._derive(8)
         assert adapter.bounds is before
@@ -327,7 +327,7 @@ def test_the_profile_of_work_that_computes():
 
 def test_the_profile_leaves_out_the_time_without_work():
     with cgexec.ThreadPoolExecutor(1, adaptive=True, memory_guard=False, **POD) as pool:
-        adapter = pool._pool.adapter
+        adapter = pool._cgexec_pool.adapter
         pool.submit(burn, 0.3).result(SOON)
         eventually(lambda: adapter._rest is not None)
         rest = adapter._rest

@@ -284,3 +284,25 @@ def test_submitting_threads_lose_and_double_nothing(make):
         for feeder in feeders:
             feeder.join(SOON)
     assert sorted(seen) == list(range(1200))
+
+
+@pytest.mark.parametrize("make", [cgexec.ThreadPoolExecutor, wrapped])
+def test_every_private_name_of_ours_is_one_that_no_subclass_has_by_chance(make):
+    with make() as pool, futures.ThreadPoolExecutor() as stock:
+        theirs = set(dir(stock))
+        ours = {name for name in dir(pool) if name[0] == "_" != name[1]} - theirs
+        assert [name for name in ours if not name.startswith("_cgexec_")] == []
+        assert ours, "it has some"
+
+
+def test_a_subclass_may_call_its_own_things_as_it_likes():
+    class Mine(cgexec.ThreadPoolExecutor):
+        def __init__(self):
+            super().__init__(2, name="jobs")
+            self._state, self._pool, self._name, self._crew, self.stats = "running", "db", "mine", [], {}
+
+    with Mine() as pool:
+        assert pool.submit(int).result(SOON) == 0
+        assert list(pool.map(abs, [-1])) == [1]
+        assert repr(pool).startswith("<cgexec.Mine 'jobs': ")
+        assert not pool.drain(SOON)

@@ -261,7 +261,7 @@ def test_max_wait_refuses_what_would_wait_longer():
     with pool, holding(pool, 1) as hold:
         hold.queue(1)
         # As if the running task had been running for an hour: the one behind the waiting one would wait two.
-        (worker,) = pool._state.staff
+        (worker,) = pool._cgexec_pool.state.staff
         worker.since -= 3600
         with pytest.raises(cgexec.QueueFull, match="would wait about .* longer than max_wait=100") as caught:
             pool.submit(int)

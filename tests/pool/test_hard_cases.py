@@ -28,7 +28,7 @@ def test_a_result_nobody_keeps_is_let_go_without_the_lock():
     # Else a finalizer that wants a lock of the user's waits for one who has it and wants ours.
     held = []
     with cgexec.ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: Finalized(lambda: held.append(pool._state._mark)))
+        pool.submit(lambda: Finalized(lambda: held.append(pool._cgexec_pool.state._mark)))
         pool.submit(int).result(SOON)
         gc.collect()
         eventually(lambda: held)
@@ -123,7 +123,7 @@ def test_an_idle_thread_that_stays_does_not_spin(monkeypatch):
     with cgexec.ThreadPoolExecutor(1, idle_timeout=0) as pool:
         pool.submit(int).result(SOON)
         eventually(lambda: asked)
-        (worker,) = pool._state.staff
+        (worker,) = pool._cgexec_pool.state.staff
         assert not worker.wake.acquire(timeout=0.2)
         assert len(asked) == 1
 
@@ -162,7 +162,9 @@ def test_a_finished_future_keeps_neither_context_nor_place_among_the_expected():
         future.result(SOON)
         pool.submit(int).result(SOON)
         assert future.extra is None
-        entries = [entry for *_, entry in pool._state.expiring._heap]  # none if somebody has looked meanwhile
+        entries = [
+            entry for *_, entry in pool._cgexec_pool.state.expiring._heap
+        ]  # none if somebody has looked meanwhile
         del future
         gc.collect()
         assert [entry() for entry in entries if entry() is not None] == []
@@ -208,7 +210,7 @@ def test_two_pools_whose_finalizers_submit_to_each_other_do_not_wait_for_each_ot
             inside.wait(SOON)  # both hold their locks
             got.append(another.submit(pow, 2, 3))
 
-        pool._state.enter(part)
+        pool._cgexec_pool.state.enter(part)
 
     with one, other:
         threads = [threading.Thread(target=in_the_middle_of, args=pair) for pair in ((one, other), (other, one))]
@@ -231,11 +233,14 @@ def test_what_waits_where_no_thread_can_be_had_ends_at_shutdown(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refusing)
     pool = cgexec.ThreadPoolExecutor(2, name="jobs")
     # As if two had come at once, and both threads were refused: the first leaves its task to the other.
-    stranded = task(pool._state)
-    first, second = pool._state.offer(stranded), pool._state.offer(other := task(pool._state))
-    pool._pool.crew.act(first, stranded)
+    stranded = task(pool._cgexec_pool.state)
+    first, second = (
+        pool._cgexec_pool.state.offer(stranded),
+        pool._cgexec_pool.state.offer(other := task(pool._cgexec_pool.state)),
+    )
+    pool._cgexec_pool.crew.act(first, stranded)
     with pytest.raises(RuntimeError):
-        pool._pool.crew.act(second, other)
+        pool._cgexec_pool.crew.act(second, other)
     pool.shutdown()
     with pytest.raises(RuntimeError, match="can't start new thread"):
         stranded.result(0)

@@ -115,7 +115,7 @@ def test_in_a_locked_part_nobody_waits_for_the_end_of_a_pool(collect_inside, who
             waiting = hold.queue(1)
             collect_inside("is_full" if whose == "its own" else "summon", end)
             if whose == "its own":
-                pool._state.enter(pool._state.is_full)
+                pool._cgexec_pool.state.enter(pool._cgexec_pool.state.is_full)
             else:
                 other.submit(int)
             assert raised
@@ -127,7 +127,7 @@ def test_in_a_locked_part_nobody_waits_for_the_end_of_a_pool(collect_inside, who
 
 def test_nor_where_a_thread_is_being_made():
     with cgexec.ThreadPoolExecutor(1) as pool:
-        with pool._pool.crew._lock, pytest.raises(RuntimeError, match="this thread would wait for itself"):
+        with pool._cgexec_pool.crew._lock, pytest.raises(RuntimeError, match="this thread would wait for itself"):
             pool.drain(SOON)
         assert pool.submit(pow, 2, 3).result(SOON) == 8
 

@@ -76,9 +76,9 @@ def test_idle_threads_retire_down_to_the_least_and_come_back():
 
 def test_threads_of_an_explicit_number_stay():
     with cgexec.ThreadPoolExecutor(2) as pool:
-        assert pool._pool.crew.idle_timeout is None
+        assert pool._cgexec_pool.crew.idle_timeout is None
     with cgexec.ThreadPoolExecutor() as pool:
-        assert pool._pool.crew.idle_timeout == 60
+        assert pool._cgexec_pool.crew.idle_timeout == 60
 
 
 def test_submits_that_race_with_retirement_lose_nothing():
@@ -178,23 +178,23 @@ def test_what_starts_in_time_is_not_dropped():
         view = pool.options(queue_timeout=60)
         assert [view.submit(abs, -n).result(SOON) for n in range(10)] == list(range(10))
         assert pool.stats().expired == 0
-        assert len(pool._state.expiring) <= 2  # what has started is not kept
+        assert len(pool._cgexec_pool.state.expiring) <= 2  # what has started is not kept
 
 
 def test_of_many_different_time_outs_the_dead_are_never_more_than_the_living():
     with cgexec.ThreadPoolExecutor(1, queue_size=math.inf) as pool:
         for number in range(2000, 1000, -1):  # each is due before the others
             pool.options(queue_timeout=number).submit(int).result(SOON)
-        assert len(pool._state.expiring) <= 65
+        assert len(pool._cgexec_pool.state.expiring) <= 65
         with holding(pool, 1):
             futures = [pool.options(queue_timeout=number).submit(int) for number in range(2000, 1000, -1)]
             for future in futures[::2]:
                 future.cancel()
-            assert 500 <= len(pool._state.expiring) <= 1065
+            assert 500 <= len(pool._cgexec_pool.state.expiring) <= 1065
             for _ in range(600):
                 pool.options(queue_timeout=900).submit(int).cancel()
-            assert 500 <= len(pool._state.expiring) <= 1002
-    assert len(pool._state.expiring) == 0
+            assert 500 <= len(pool._cgexec_pool.state.expiring) <= 1002
+    assert len(pool._cgexec_pool.state.expiring) == 0
 
 
 def test_a_closed_pool_still_minds_the_time_of_what_waits():
@@ -227,7 +227,7 @@ def test_what_runs_longer_than_it_should_is_counted_and_logged_once_with_its_sta
         future = pool.options(run_timeout=0.01).submit(hold.task)
         eventually(lambda: pool.stats().overdue == 1)
         eventually(lambda: caplog.records)
-        pool._pool.crew.tick(1e12)  # however often somebody looks
+        pool._cgexec_pool.crew.tick(1e12)  # however often somebody looks
         assert pool.stats().overdue == 1
         assert pool.stats().running == 1
         hold.release()
@@ -320,7 +320,7 @@ def test_a_checkpoint_elsewhere_does_nothing():
 
 def test_a_task_run_by_its_submitter_has_checkpoints_too():
     def asked():
-        (task,) = pool._state.inline
+        (task,) = pool._cgexec_pool.state.inline
         assert cgexec.cancel(task)
         cgexec.checkpoint()
 
@@ -349,7 +349,7 @@ def test_a_refused_thread_loses_no_task(monkeypatch, caplog):
         waiting = hold.queue(1)
         assert (pool.stats().limit, pool.stats().waiting) == (1, 1)
         assert "1 for now" in pool.explain()
-        pool._pool.crew.tick(0)  # a second later
+        pool._cgexec_pool.crew.tick(0)  # a second later
         hold.started(1)
         hold.release()
         assert waiting[0].result(SOON) == "held"
@@ -372,9 +372,9 @@ def test_without_any_thread_submit_raises_and_queues_nothing(monkeypatch):
 def test_a_worker_that_dies_is_replaced_and_its_task_ends(monkeypatch, caplog):
     with cgexec.ThreadPoolExecutor(1) as pool:
         pool.submit(int).result(SOON)
-        (worker,) = pool._state.staff
+        (worker,) = pool._cgexec_pool.state.staff
         eventually(lambda: worker.parked)
-        monkeypatch.setattr(type(pool._pool.crew), "expect_end", lambda *_: 1 / 0)
+        monkeypatch.setattr(type(pool._cgexec_pool.crew), "expect_end", lambda *_: 1 / 0)
         lost = pool.options(run_timeout=1000).submit(int)
         assert isinstance(lost.exception(SOON), RuntimeError)
         assert pool.submit(int).result(SOON) == 0

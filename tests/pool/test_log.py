@@ -41,7 +41,7 @@ def test_refusals_are_logged_at_once_and_then_once_a_minute(caplog):
             r"support.pools.Hold.task has been running for \S+ s. Hand in less",
             record.getMessage(),
         )
-        pool._pool.door._saturation._next = 0.0  # a minute later
+        pool._cgexec_pool.door._saturation._next = 0.0  # a minute later
         refuse()
         assert "(2 for queue since this was last said)" in caplog.records[-1].getMessage()
 
@@ -52,7 +52,7 @@ def test_a_hold_that_comes_and_goes_is_one_hold(caplog):
     reports = Reports()
     with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
         hold.queue(1)
-        seen = need(pool._pool.state, None)
+        seen = need(pool._cgexec_pool.state, None)
         for now in range(10, 70, 3):  # each time held for ten seconds again, with a start in between
             reports.held([("jobs", seen._replace(held_since=now - 10.0))], planner, now)
             reports.held([("jobs", seen._replace(held_since=None))], planner, now + 1)
@@ -70,7 +70,7 @@ def test_what_would_be_held_is_said_as_often_as_it_doubles(caplog):
 def test_a_pool_that_memory_holds_is_not_told_to_have_more_workers(caplog):
     with cgexec.ThreadPoolExecutor(2, name="jobs", queue_size=1) as pool, holding(pool, 2) as hold:
         hold.queue(1)
-        state = pool._pool.state
+        state = pool._cgexec_pool.state
         Saturation().refused("jobs", state, "memory", MEMORY, 0.0)
         assert caplog.messages[-1].endswith(
             ", 900 MiB of 1 GiB of memory in use. Hand in less, make tasks shorter, or have more workers or replicas."
@@ -107,7 +107,7 @@ def test_a_long_hold_is_a_warning_and_again_when_it_has_doubled(caplog):
     reports = Reports()
     with cgexec.ThreadPoolExecutor(1, name="jobs") as pool, holding(pool, 1) as hold:
         hold.queue(2)
-        state = pool._pool.state
+        state = pool._cgexec_pool.state
         seen = need(state, None)._replace(held_since=100.0)
         waiting_since = seen.head.since
         for seconds, said in ((9, 0), (10, 1), (15, 1), (20, 2)):

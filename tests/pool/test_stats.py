@@ -52,7 +52,7 @@ def test_an_idle_pool_has_nothing_of_that():
 def test_how_long_a_task_waits_is_unknown_until_something_ran():
     with cgexec.ThreadPoolExecutor(1) as pool, holding(pool, 1) as hold:
         hold.queue(4)
-        (worker,) = pool._state.staff
+        (worker,) = pool._cgexec_pool.state.staff
         worker.since -= 100
         # Each has to wait for those before it, as long as the running one has been running.
         assert pool.stats().estimated_wait == pytest.approx(500, rel=0.1)
@@ -134,7 +134,7 @@ def test_functions_of_one_name_are_all_shown(monkeypatch):
     monkeypatch.setattr(watch().planner, "reading", Reading(1 << 20, 1 << 30, "memory.max", None, 1, 0))
     with cgexec.ThreadPoolExecutor(2) as pool:
         for each in footprints:
-            pool._pool.crew.saw(each)
+            pool._cgexec_pool.crew.saw(each)
         seen = pool.stats().footprints
         known = pool.profile().functions
     assert {name: each.samples for name, each in seen.items()} == {"work": 3, "work (2)": 5}

@@ -52,7 +52,7 @@ def in_thread(act, *args):
 def test_a_call_may_end_while_it_is_asked_or_cancelled():
     with cgexec.wrap(Manual()) as pool:
         task = Relayed()
-        task.home = pool._state
+        task.home = pool._cgexec_pool.state
         for ask, answer in ((task.running, True), (task.cancel, False)):
             inner = Future()
             inner.set_running_or_notify_cancel()
@@ -175,7 +175,7 @@ def test_a_shutdown_from_the_middle_of_a_locked_part_ends_the_other_executor_too
     """As a finalizer's, which the garbage collector runs there."""
     inner = futures.ThreadPoolExecutor(1)
     pool = cgexec.wrap(inner)
-    pool._state.enter(lambda: pool.shutdown(wait=False))
+    pool._cgexec_pool.state.enter(lambda: pool.shutdown(wait=False))
     with pytest.raises(RuntimeError, match="after shutdown"):
         inner.submit(int)
     eventually(lambda: pool.stats().closed)

@@ -9,7 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from cgexec._pool.crew import Crew
+    from cgexec._pool.admission import Admission
+    from cgexec._pool.front import Pool
 
 __all__ = ["StockNames"]
 
@@ -17,28 +18,30 @@ __all__ = ["StockNames"]
 class _Queue:
     """What a tool may ask the standard pool's work queue."""
 
-    def __init__(self, crew: "Crew") -> None:
-        self._crew = crew
+    def __init__(self, state: "Admission") -> None:
+        self._state = state
 
     def qsize(self) -> int:
-        return self._crew.state.waiting()
+        return self._state.waiting()
 
     def empty(self) -> bool:
         return not self.qsize()
 
 
 class StockNames:
-    """Mixed in before the standard class. Each property is what the constructor stored until the pool has a crew."""
+    """Mixed in before the standard class. Each property is what the constructor stored until there is a pool."""
 
-    _crew: "Crew | None" = None
+    _cgexec_pool: "Pool | None" = None
 
     @property
     def _max_workers(self) -> int:
-        return cast("int", self.__dict__["_max_workers"]) if self._crew is None else self._crew.state.limit
+        return (
+            cast("int", self.__dict__["_max_workers"]) if self._cgexec_pool is None else self._cgexec_pool.state.limit
+        )
 
     @_max_workers.setter
     def _max_workers(self, value: int) -> None:
-        if self._crew is None:
+        if self._cgexec_pool is None:
             self.__dict__["_max_workers"] = value
         else:  # a known trick to resize a standard pool
             self.resize(value)
@@ -48,7 +51,11 @@ class StockNames:
 
     @property
     def _threads(self) -> set[threading.Thread]:
-        return cast("set[threading.Thread]", self.__dict__["_threads"]) if self._crew is None else self._crew.threads()
+        return (
+            cast("set[threading.Thread]", self.__dict__["_threads"])
+            if self._cgexec_pool is None
+            else self._cgexec_pool.crew.threads()
+        )
 
     @_threads.setter
     def _threads(self, value: set[threading.Thread]) -> None:
@@ -56,9 +63,9 @@ class StockNames:
 
     @property
     def _broken(self) -> "str | bool":
-        if self._crew is None:
+        if self._cgexec_pool is None:
             return cast("str | bool", self.__dict__["_broken"])
-        closed = self._crew.state.closed
+        closed = self._cgexec_pool.state.closed
         return closed.text if closed is not None and closed.final else False
 
     @_broken.setter
@@ -67,7 +74,11 @@ class StockNames:
 
     @property
     def _shutdown(self) -> bool:
-        return cast("bool", self.__dict__["_shutdown"]) if self._crew is None else self._crew.state.closed is not None
+        return (
+            cast("bool", self.__dict__["_shutdown"])
+            if self._cgexec_pool is None
+            else self._cgexec_pool.state.closed is not None
+        )
 
     @_shutdown.setter
     def _shutdown(self, value: bool) -> None:
@@ -75,7 +86,7 @@ class StockNames:
 
     @property
     def _work_queue(self) -> Any:  # the standard library's own queue, or ours
-        return self.__dict__["_work_queue"] if self._crew is None else _Queue(self._crew)
+        return self.__dict__["_work_queue"] if self._cgexec_pool is None else _Queue(self._cgexec_pool.state)
 
     @_work_queue.setter
     def _work_queue(self, value: Any) -> None:
