@@ -242,9 +242,9 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         if pool is None and buffersize is None:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
         end = mapping.deadline(timeout)
-        # Somebody's subclass that overrides submit() expects map() to go through it, as the standard one does.
-        overridden = pool is None or type(self).submit is not ThreadPoolExecutor.submit
-        submit = functools.partial(self.submit, fn) if overridden or pool is None else pool.submitter(fn, end=end)
+        # Who overrides or patches submit() expects map() to go through it, as the standard one does.
+        asked = pool is None or self.submit != _SUBMIT.__get__(self)
+        submit = functools.partial(self.submit, fn) if asked or pool is None else pool.submitter(fn, end=end)
         # With a buffer the results need the pool until they are all there, so they keep it.
         keep = None if buffersize is None else self
         return mapping.map_over(submit, zip(*iterables, strict=False), end, buffersize, keep)
@@ -394,3 +394,6 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         if self._cgexec_pool is None:
             return await _off.adrain(self, timeout, loop)
         return await self._cgexec_pool.adrain(timeout, loop)
+
+
+_SUBMIT = ThreadPoolExecutor.submit

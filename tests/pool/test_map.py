@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from concurrent.futures import Future, ThreadPoolExecutor
+from unittest import mock
 
 import pytest
 
@@ -180,6 +181,17 @@ def test_a_subclass_that_overrides_submit_is_asked():
 
     with Doubling(1) as pool:
         assert list(pool.map(abs, [1, 2])) == [2, 4]
+
+
+@pytest.mark.parametrize("whole_class", [False, True])
+def test_a_submit_that_was_patched_is_asked(pool, whole_class):
+    real = pool.submit
+    target = cgexec.ThreadPoolExecutor if whole_class else pool
+    with mock.patch.object(target, "submit", side_effect=real) as patched:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+    assert patched.call_args_list == [mock.call(abs, -1), mock.call(abs, -2)]
+    assert list(pool.map(abs, [-3])) == [3]
+    assert patched.call_count == 2
 
 
 @pytest.mark.parametrize("buffersize", ["5", 5.0, 0, -1])

@@ -1,8 +1,10 @@
 """
-The attributes of the standard pool that tools and CPython's own tests read, kept truthful.
+Attributes of the standard pool that tools and CPython's own tests read: `_max_workers`, `_threads`, `_broken` and
+`_shutdown` say what is true of this pool, `_work_queue` how much waits and no more.
 
 The standard constructor sets them, and with CGEXEC_MODE=off the standard pool uses them. Otherwise they are answered
-from our own state. Nothing else in the package touches a private name of the standard library's pool.
+from our own state, and what else that constructor sets (`_idle_semaphore`, the locks) is there without meaning
+anything. Nothing else in the package touches a private name of the standard library's pool.
 """
 
 import threading
