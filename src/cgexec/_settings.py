@@ -1,11 +1,12 @@
 """What a pool is told by its arguments and by the environment, checked and put together."""
 
 import math
+import operator
 import os
 from collections.abc import Mapping
 from fractions import Fraction
 from types import EllipsisType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, SupportsIndex, get_args
 
 from cgexec._adaptive.bounds import Range, bounds
 from cgexec._environ import NOT_TOLD, told_mode, told_workers
@@ -122,6 +123,8 @@ def settings(
         ValueError: an argument or a ``CGEXEC_*`` variable is out of range, or two contradict each other.
     """
     mode = told_mode(environ)
+    if max_workers is not None:
+        max_workers = check_workers("max_workers", max_workers)
     if min_workers is not None:
         min_workers = check_workers("min_workers", min_workers)
     size = _size(max_workers, adaptive, min_workers, told, environ)
@@ -207,8 +210,6 @@ def _size(
         raise ValueError(
             f"adaptive={adaptive!r}: expected True, False, or None (it follows the load if max_workers is None)"
         )
-    if max_workers is not None:
-        max_workers = check_workers("max_workers", max_workers)
     forced = told_workers(environ, "CGEXEC_FORCE_MAX_WORKERS")
     default = told_workers(environ, "CGEXEC_MAX_WORKERS")
     # Nonsense is refused even where the number is fixed: nobody should find out in the pod without the override.
@@ -240,21 +241,36 @@ def default_places(limit: int) -> int:
 def _places(value: float) -> float:
     if value == math.inf:
         return value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    places = _whole(value)
+    if places is None or places < 0:
         raise ValueError(
             f"queue_size={value!r}: expected a whole number of places from 0, math.inf for no bound, "
             "or None for the default"
         )
-    return value
+    return places
 
 
-def check_workers(name: str, value: int) -> int:
+def check_workers(name: str, value: SupportsIndex) -> int:
     """Return a number of workers, in the standard library's words where it has some."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name}={value!r}: expected a whole number of workers, at least 1")
-    if value <= 0:
+    workers = _whole(value)
+    if workers is None:
+        raise ValueError(
+            f"{name}={value!r}: expected a whole number of workers, at least 1, as an integer: no float, though the "
+            "standard pool takes it, and no bool"
+        )
+    if workers <= 0:
         raise ValueError(f"{name} must be greater than 0")
-    return value
+    return workers
+
+
+def _whole(value: object) -> int | None:
+    """Return what is an integer, of whatever library, as Python's own; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array of several
+        return None
 
 
 def check_seconds(name: str, value: float | None, *, least: float) -> float | None:

@@ -56,6 +56,31 @@ def test_a_number_is_kept():
     assert limit_of(max_workers=3, cpu_per_task=0.1, **POD) == 3
 
 
+class Count:
+    """An integer of another library, such as ``numpy.int64``, which is no `int`."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+    def __le__(self, other):
+        return self.value <= other
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe", "off"])
+def test_integers_of_other_libraries_are_numbers_too(monkeypatch, mode):
+    monkeypatch.setenv("CGEXEC_MODE", mode)
+    with cgexec.ThreadPoolExecutor(Count(3), queue_size=Count(7), min_workers=Count(2)) as pool:
+        assert pool.submit(int).result(SOON) == 0
+        assert type(pool._max_workers) is int
+        assert pool.stats().limit == 3
+        pool.resize(Count(4))
+        if mode == "enforce":
+            assert (pool.stats().limit, pool.stats().queue_size) == (4, 7)
+
+
 def test_the_variable_is_the_default_and_an_argument_beats_it(monkeypatch):
     monkeypatch.setenv("CGEXEC_MAX_WORKERS", "7")
     assert limit_of() == 7
@@ -98,7 +123,9 @@ def test_nonsense_in_the_mode_too(monkeypatch):
     ("wrong", "words"),
     [
         ({"max_workers": 2.5}, "max_workers=2.5: expected a whole number of workers, at least 1"),
+        ({"max_workers": 2.0}, "max_workers=2.0: .* no float, though the standard pool takes it"),
         ({"max_workers": True}, "max_workers=True"),
+        ({"max_workers": Count(0)}, "max_workers must be greater than 0"),
         ({"queue_size": -1}, "queue_size=-1: expected a whole number of places from 0"),
         ({"queue_size": 2.5}, "queue_size=2.5"),
         ({"queue_size": "5"}, "queue_size='5'"),
