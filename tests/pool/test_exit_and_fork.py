@@ -248,6 +248,28 @@ for future in rest: future.result(30)
 
 
 @needs_fork
+def test_in_a_child_that_a_task_forked_the_pools_end_is_not_waited_for():
+    done = run(
+        FORK
+        + """
+pool = ThreadPoolExecutor(2)
+def check():
+    for end in (pool.shutdown, pool.drain):
+        try:
+            end()
+        except RuntimeError as error:
+            assert "would wait for itself" in str(error), error
+        else:
+            raise AssertionError("it returned")
+pool.submit(in_child, check).result(30)
+pool.shutdown()
+print("fine")
+"""
+    )
+    assert done.stdout == "fine\n"
+
+
+@needs_fork
 def test_a_child_forked_on_the_clocks_thread_or_in_a_hand_over_is_as_any_other():
     """As by a process pool that starts its processes one by one, as calls come."""
     done = run(

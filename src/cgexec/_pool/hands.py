@@ -16,7 +16,7 @@ from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Reading
 from cgexec._pool import endings, guard, life, mending, overdue, sizes, ticker
 from cgexec._pool.admission import Admission
-from cgexec._pool.here import here
+from cgexec._pool.here import here, works_for
 from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Worker
 from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
@@ -160,7 +160,7 @@ class Hands:
 
     def is_worker(self) -> bool:
         """Return whether the current thread works for this pool, and so must not wait for its end."""
-        return here.clock or threading.current_thread() in self.threads()
+        return works_for(self.state)  # not by its threads: a child process that a worker forked has none of them
 
     def is_inside(self) -> bool:
         """Return whether the current thread was interrupted in a part of this pool, or of another, that others need."""
