@@ -1,5 +1,7 @@
 """`cgexec.testing`: the fakes say to the real readers what they were told to."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -148,6 +150,50 @@ def test_after_the_block_the_time_is_the_real_one_and_nothing_is_left():
     with cgexec.ThreadPoolExecutor(1, queue_size=10) as pool, occupied(pool):
         waiting = pool.options(queue_timeout=0.01).submit(int)
         assert type(waiting.exception(timeout=10)) is TimeoutError
+
+
+@pytest.mark.parametrize("how", ["submit", "drain"])
+def test_who_is_blocked_sees_that_the_clock_was_moved(how):
+    def wait_long():
+        if how == "drain":
+            return len(pool.drain(3600).running)
+        with pytest.raises(cgexec.QueueFull):
+            pool.submit(int)
+        return 1
+
+    answers = []
+    with clock() as now, cgexec.ThreadPoolExecutor(1, queue_size=0, submit_timeout=3600) as pool, occupied(pool):
+        waiter = threading.Thread(target=lambda: answers.append(wait_long()))
+        waiter.start()
+        eventually(lambda: pool.stats().blocked or pool.stats().closed)
+        assert not answers
+        now.advance(3600)
+        waiter.join(10)
+        assert answers == [1]
+
+
+LOADED = """
+import sys
+from pathlib import Path
+import cgexec
+from cgexec.testing import clock
+root = Path(cgexec.__file__).parent
+timed = {
+    ".".join(("cgexec", *path.relative_to(root).with_suffix("").parts))
+    for path in root.rglob("*.py") if "from time import monotonic" in path.read_text(encoding="utf-8")
+}
+assert len(timed) > 10
+with clock() as now:
+    loaded = timed & set(sys.modules)
+    assert all(vars(sys.modules[name])["monotonic"] == now.monotonic for name in loaded)
+    print(*sorted(timed - loaded))
+assert not {"starlette", "distributed", "prometheus_client", "anyio"} & set(sys.modules)
+"""
+
+
+def test_every_module_goes_by_the_clock_also_one_that_is_used_in_the_block_first():
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("cgexec.distributed cgexec.starlette\n", "")
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])

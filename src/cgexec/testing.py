@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import EllipsisType, ModuleType
 from typing import Literal
@@ -36,6 +37,11 @@ _PERIOD_US = 100_000
 # What v1 shows where no limit is set: the largest number of pages.
 _V1_NO_LIMIT = 0x7FFFFFFFFFFFF000
 _MOUNTS = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:21 / /sys rw - sysfs sysfs rw\n"
+
+
+# By name: this module needs nothing of them. The others that ask for the time come with the pool.
+_TIMED = ("cgexec._wrap", "cgexec._bridge", "cgexec.metrics._watched", "cgexec.metrics.prometheus")
+_TIMED_WITH = {"cgexec.starlette": "starlette", "cgexec.distributed": "distributed"}  # and the package that it loads
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -236,11 +242,13 @@ def clock() -> Iterator[Clock]:
     Have the pools that are made in the block go by a clock that the test moves: ``queue_timeout``, ``run_timeout``,
     how long memory has held something back, when a pool is unhealthy.
 
-    The waiting itself is real: ``submit(timeout=)``, ``result(timeout=)`` and ``drain(timeout)`` take the time they are
-    given, and idle workers leave by real time. One block at a time, and pools are shut down in it; none made outside
-    may be at work meanwhile.
+    Threads that are blocked in ``submit`` (``submit_timeout``) or ``drain(timeout)`` go by it, too, and see within a
+    second of real time that it was moved. What waits otherwise is real: ``result(timeout=)``, what is awaited, and idle
+    workers leave by real time. One block at a time, and pools are shut down in it; none made outside may be at work
+    meanwhile.
     """
     moved = Clock()
+    _load_timed()
     patched = [module for name, module in sys.modules.items() if name.startswith("cgexec.") and _is_timed(module)]
     ticker, watch = ticking._ticker, watching._watch  # noqa: SLF001  # what they remember are times, too
     ticking._ticker = ticking._Ticker()  # noqa: SLF001
@@ -258,6 +266,15 @@ def clock() -> Iterator[Clock]:
         if watching._watch is not watch:  # noqa: SLF001
             watching._watch.gauge.close()  # noqa: SLF001
             watching._watch = watch  # noqa: SLF001
+
+
+def _load_timed() -> None:
+    """Load the modules that ask for the time: one that is first loaded in the block would go by the real one."""
+    for name in _TIMED:
+        import_module(name)
+    for name, package in _TIMED_WITH.items():
+        if package in sys.modules:  # else nobody has it load for a test of something else
+            import_module(name)
 
 
 def _is_timed(module: ModuleType) -> bool:

@@ -305,11 +305,11 @@ class Pool:
             self.crew.mend()
             raise
 
-    def _wait_until_quiet(self, timeout: float | None) -> None:
+    def _wait_until_quiet(self, deadline: float | None) -> None:
         """Wait until nothing is left, those included whose thread is just being started by their submitter."""
         # A plain lock: an event's own may be left locked where memory runs out in the middle. Short naps, since a wake
         # may be lost if its bearer is interrupted.
-        deadline = math.inf if timeout is None else monotonic() + timeout
+        deadline = math.inf if deadline is None else deadline
         # A signal handler may have come between this thread's being told to call a worker and the call.
         self._mending(self.crew.mend)
         quiet = threading.Lock()
@@ -332,7 +332,7 @@ class Pool:
         self._check_may_drain()
         deadline = None if timeout is None else monotonic() + timeout
         self._mending(self.crew.close)
-        self._wait_until_quiet(timeout)
+        self._wait_until_quiet(deadline)
         leftovers = self._mending(lambda: draining.collect(self.crew))
         if not leftovers:
             self._join(deadline)
