@@ -86,8 +86,8 @@ class Books(Guarded):
         self.staff.discard(worker)
         self.crowded = len(self.staff) > self.allowed
         self.tally.cpu_seconds += worker.cpu_seconds
-        if self.is_quiet():  # the last
-            self.expiring.sweep()
+        if self.is_quiet():  # it was the last
+            self.expiring.clear()
 
     def waiting(self) -> int:
         """Return how many tasks are in the queue."""

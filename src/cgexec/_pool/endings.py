@@ -52,7 +52,7 @@ def close(
         if drop:
             state.queue.clear()
             state.corpses = 0
-        state.expiring.sweep()
+            state.expiring.clear()
         chores: list[Chore] = []
         for ticket in tickets:
             ticket.verdict = Verdict.CLOSED

@@ -44,7 +44,7 @@ class Expiring:
             heapq.heappop(heap)
         heapq.heappush(heap, (task.since + timeout, _numbers(), ref(task)))
         if len(heap) > self._most:
-            self.sweep()
+            self._sweep()
 
     def first(self) -> First | None:
         """Return the first that still waits."""
@@ -59,11 +59,16 @@ class Expiring:
         """Forget the first."""
         heapq.heappop(self._heap)
 
-    def sweep(self) -> None:
+    def clear(self) -> None:
+        """Forget all, as nothing waits any more."""
+        self._heap.clear()
+        self._most = _LEAST
+
+    def _sweep(self) -> None:
         """Forget what waits no more."""
-        self._heap = [entry for entry in self._heap if _may_wait(entry[2]())]
-        heapq.heapify(self._heap)
-        self._most = max(_LEAST, 2 * len(self._heap))
+        alive = [entry for entry in self._heap if _may_wait(entry[2]())]
+        heapq.heapify(alive)
+        self._heap, self._most = alive, max(_LEAST, 2 * len(alive))  # in order at every moment: a signal may come
 
 
 def _may_wait(task: Task | None) -> bool:

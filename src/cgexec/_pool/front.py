@@ -311,7 +311,7 @@ class Pool:
         # may be lost if its bearer is interrupted.
         deadline = math.inf if deadline is None else deadline
         # A signal handler may have come between this thread's being told to call a worker and the call.
-        self._mending(self.crew.mend)
+        self._mending(lambda: self.crew.mend_for(threading.get_ident()))
         quiet = threading.Lock()
         quiet.acquire()
         if endings.when_quiet(self.state, quiet.release) is False:
