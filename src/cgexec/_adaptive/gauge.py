@@ -154,7 +154,8 @@ class CpuGauge:
         if unified is not None and unified.own and files.text(f"{unified.places[0].directory}/cgroup.type") is not None:
             self._unified = unified._replace(places=unified.places[:1])
         texts = {file: files.text(file) for name in _LIMIT_FILES for file in _limit_files(name, chains.get(name))}
-        before, self._texts = self._texts, {file: text for file, text in texts.items() if text is not None}
+        before = self._texts
+        self._texts = {file: text for file, text in texts.items() if text is not None}
         self._changes += before not in ({}, self._texts)
         self._find_quota()
 
