@@ -40,9 +40,9 @@ LAYERS = [
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
     "_memory.": [
-        {"functions", "siblings", "aimd", "allocator", "thrash"},
+        {"functions", "siblings", "aimd", "allocator", "thrash", "most"},
         {"footprints"},
-        {"gauge"},
+        {"gauge", "corrections"},
         {"planner", "relief", "cap"},
         {"fuse"},
         {"__init__"},
@@ -57,7 +57,7 @@ INSIDE = {
     ],
     "_pool.": [
         {"task", "weakly", "parting"},
-        {"records", "expiring"},
+        {"records", "expiring", "price"},
         {"guard"},
         {"books"},
         {"admission"},

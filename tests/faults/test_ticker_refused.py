@@ -15,7 +15,7 @@ from cgexec._pool.holding import Funds
 from cgexec._pool.records import Verdict
 from cgexec._pool.watch import Watch
 from cgexec.testing import Container, inside
-from support.pools import SOON, eventually, started, task
+from support.pools import SOON, Prices, eventually, started, task
 
 
 def test_what_is_held_goes_on_without_it(tmp_path, monkeypatch, caplog):
@@ -50,7 +50,7 @@ class Looks:
 def held():
     """A pool's threads, made by hand: the worker has asked for a task that there is no memory for."""
     state = Admission(1, 9)
-    state.price = lambda _: 1.0
+    state.price = Prices(lambda _: 1.0)
     fund(state, Funds(bounded=True))
     crew = Crew(state, "held", "held", None, (), None)
     crew.watch = Looks()

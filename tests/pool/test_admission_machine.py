@@ -8,6 +8,7 @@ from cgexec._pool import endings, holding, lines, sizes
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Closed, Ticket, Verdict, Worker
 from cgexec._pool.task import AGAIN, ALONE, COMPLETED, FAILED, GONE, RUNNING, STARVED, WAITING, Task
+from support.pools import Prices
 
 SHUT = Closed(RuntimeError, "shut")
 
@@ -19,7 +20,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def begin(self, limit, places, least):
         self.state = Admission(limit, places, least=least)
         self.state.guarded = True
-        self.state.price = lambda _: 1.0
+        self.state.price = Prices(lambda _: 1.0)
         self.now = 0.0
         self.accepted = []  # in this order
         self.handed_out = []

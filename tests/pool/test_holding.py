@@ -9,16 +9,17 @@ import pytest
 from cgexec._pool import holding, lines
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds
+from cgexec._pool.price import Price
 from cgexec._pool.records import Ticket, Verdict, Worker
 from cgexec._pool.task import COMPLETED, STARVED, Extra
-from support.pools import started, task
+from support.pools import Prices, started, task
 
 NONE = Funds(bounded=True)
 
 
 def machine(limit=4, price=10.0):
     state = Admission(limit, math.inf)
-    state.price = lambda _: price
+    state.price = Prices(lambda _: price)
     return state
 
 
@@ -79,7 +80,7 @@ def test_what_started_while_somebody_looked_is_taken_off():
 def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
     asked = []
     state = machine()
-    state.price = holding.Price(lambda each: asked.append(each) or 1.0)
+    state.price = Price(lambda each: asked.append(each) or 1.0)
     first, second, own = task(state), task(state), task(state)
     second.fn = first.fn
     own.fn, own.extra = first.fn, Extra(memory=5)
@@ -93,7 +94,7 @@ def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
 def priced(state, prices):
     """Have the state machine ask for prices by function, and note whose it asked for."""
     asked = []
-    state.price = lambda each: asked.append(each.fn) or prices[each.fn]
+    state.price = Prices(lambda each: asked.append(each.fn) or prices[each.fn])
     return asked
 
 
@@ -186,7 +187,7 @@ def test_with_the_gate_closed_no_more_is_accepted_than_runs():
 
 def test_with_the_gate_closed_and_no_places_one_is_accepted_where_nothing_runs():
     state = Admission(4, 0)
-    state.price = lambda _: 10.0
+    state.price = Prices(lambda _: 10.0)
     first, lined = task(state), task(state)
     worker = started(state.offer(first))
     assert state.next(worker, 0.0, 0) is first

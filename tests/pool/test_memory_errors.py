@@ -14,7 +14,7 @@ from cgexec._pool.crowd import Crowd
 from cgexec._pool.hands import SHUT_DOWN
 from cgexec._pool.records import Verdict
 from cgexec._pool.task import AGAIN, ALONE, CANCELLED, PATIENCE, RUNNING, STARVED, WAITING
-from support.pools import SOON, eventually, hired, holding, started, task
+from support.pools import SOON, Prices, eventually, hired, holding, started, task
 
 
 class Fails:
@@ -212,11 +212,11 @@ def test_memory_that_runs_out_for_the_machine_itself_loses_no_task():
     def no_memory(_):
         raise MemoryError
 
-    state.price = no_memory
+    state.price = Prices(no_memory)
     worker = started(state.offer(new))
     with pytest.raises(MemoryError):
         state.next(worker, 0.0, 0)
-    state.price = lambda _: 0.0
+    state.price = Prices(lambda _: 0.0)
     state.budget = 1.0
     assert state.next(worker, 0.0, 0) is new
     assert (state.running, state.coming, state.waiting()) == (1, 0, 0)

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
 
+from cgexec._pool.price import Price
 from cgexec._pool.records import Worker
 from cgexec._pool.task import Task
 
-__all__ = ["SOON", "Hold", "Trap", "eventually", "hired", "holding", "started", "task"]
+__all__ = ["SOON", "Hold", "Prices", "Trap", "eventually", "hired", "holding", "started", "task"]
 
 # No wait of a test is longer than this, in seconds; none is meant to come near it.
 SOON = 10.0
@@ -25,6 +26,17 @@ class Trap:
 
     def __del__(self):
         self.call()
+
+
+class Prices(Price):
+    """Prices that are asked for each time."""
+
+    def __init__(self, ask: Callable[[Task], float]) -> None:
+        super().__init__(ask)
+        self.ask = ask
+
+    def __call__(self, task: Task) -> float:
+        return self.ask(task)
 
 
 class Hold:

@@ -6,18 +6,17 @@ for a task unlike those seen so far, which shrinks as more are seen (the rule of
 trials comes next with a probability of about 1/n); and a margin that nothing is planned into.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from math import exp2, inf
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
+from cgexec._memory.corrections import Corrections
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
+from cgexec._memory.most import Most, larger
 
 __all__ = ["Outlook", "Planner", "Running", "margin_of"]
-
-K = TypeVar("K")
-V = TypeVar("V", int, float)
 
 # What nothing is planned into, unless `reserve` says otherwise: a share of the limit and its least in bytes.
 MARGIN = 0.1
@@ -34,8 +33,6 @@ _CALM = 0.01
 _LATE_PART = 0.25
 # A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
-# A given estimate is believed until what is seen exceeds it by this factor.
-_TOLERANCE = 1.2
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
@@ -82,45 +79,6 @@ def margin_of(limit: int, reserve: Fraction | int | None) -> int:
     return int(limit * reserve) if isinstance(reserve, Fraction) else reserve
 
 
-class _Most(Generic[K, V]):
-    """The most of each (say, calls of a function that ran at once) during the last so many calls and as many before."""
-
-    def __init__(self) -> None:
-        self._now: dict[K, V] = {}
-        self._before: dict[K, V] = {}
-        self._ended = 0
-
-    def see(self, counts: Mapping[K, V]) -> None:
-        for each, count in counts.items():
-            self._now[each] = max(count, self._now.get(each, count))
-
-    def ended(self, count: int, counts: Mapping[K, V], window: int) -> bool:
-        """Count calls that ended; True if the older half is forgotten now."""
-        self._ended += count
-        if self._ended < window:
-            return False
-        self._ended, self._before, self._now = 0, self._now, dict(counts)
-        return True
-
-    def most(self) -> dict[K, V]:
-        if not self._before:
-            return self._now
-        return _larger(self._before, self._now)
-
-    @property
-    def fresh(self) -> Mapping[K, V]:
-        """The most of each since the older half was forgotten last."""
-        return self._now
-
-    def of(self, each: K, default: V) -> V:
-        """Return the most of one."""
-        return max(self._now.get(each, default), self._before.get(each, default))
-
-
-def _larger(one: Mapping[K, V], other: Mapping[K, V]) -> dict[K, V]:
-    return {each: max(found, one.get(each, found)) for each, found in {**one, **other}.items()}
-
-
 class Planner:
     """What is known of memory in this process. Changed by one thread at a time."""
 
@@ -138,11 +96,9 @@ class Planner:
         self._used = inf
         self._looks = 0
         self._high = 0.0  # the most above the floor of late
-        self._recent: _Most[Footprint, int] = _Most()
-        self._of_late: _Most[Footprint, int] = _Most()
-        self._promised: _Most[str, int] = _Most()  # bytes, by given estimates
-        self._over: _Most[Footprint, float] = _Most()  # by how much these were too small
-        self._over_due = 0  # calls that have to end before that may grow again
+        self._recent: Most[Footprint, int] = Most()
+        self._of_late: Most[Footprint, int] = Most()
+        self._corrections = Corrections()
         self._wanted, self._available = 0, 0.0  # at the last look
         self._bold = False
         self._calm = 0.0
@@ -167,15 +123,12 @@ class Planner:
     @property
     def correction(self) -> float:
         """By how much given estimates were too small of late, at the worst."""
-        return max([1.0, *self._over.most().values()])
-
-    def _too_small(self, footprint: Footprint | None) -> float:
-        return 1.0 if footprint is None else self._over.of(footprint, 1.0)
+        return self._corrections.worst
 
     def price(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a task is counted with when it starts."""
         if given is not None:
-            return given * self._too_small(footprint)
+            return given * self._corrections.of(footprint)
         if footprint is None or not footprint.samples:
             return self.assumed
         price = footprint.share + self._unlike(footprint)
@@ -278,15 +231,15 @@ class Planner:
                 counts[each.footprint] = counts.get(each.footprint, 0) + 1
         counts.update({each: 1 for each in lately if each not in counts})
         excess = max(0.0, peak - self._floor)
-        self._correct(excess, running, ended)
+        given = [(each.footprint, each.given) for each in running if each.given is not None]
+        self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)
         self._of_late.see(counts)
-        if any(each.given is not None for each in running):
-            excess = max(0.0, excess - sum((each.given or 0) * self._too_small(each.footprint) for each in running))
+        excess = max(0.0, excess - sum(size * self._corrections.of(each) for each, size in given))
         known = sum(each.share * count for each, count in self._recent.most().items())
         self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
         # What is forgotten by now must not make that many share what is seen: the estimate would be too small.
-        self.footprints.see(excess, _larger(self._of_late.fresh, self._recent.most()))
+        self.footprints.see(excess, larger(self._of_late.fresh, self._recent.most()))
         self._high = max(self._high, excess) if running else 0.0
         self._see_the_youngest(running, used)
         whole = self._recent.most()
@@ -306,20 +259,6 @@ class Planner:
                 min((used - self._started[each.ident].used) / len(last), _SURPRISE * each.footprint.share)
             )
 
-    def _correct(self, excess: float, running: Sequence[Running], ended: int) -> None:
-        """Notice that given estimates are too small, when only such tasks run."""
-        promised = {"": sum(each.given for each in running if each.given is not None)}
-        self._promised.see(promised)
-        most = self._promised.most().get("", 0)
-        over = excess / most / _TOLERANCE if most else 0.0
-        self._over_due -= ended
-        if over > 1 and self._over_due <= 0 and all(each.given is not None for each in running):
-            # Step by step: what grew may be something else in the process, which no task is to blame for.
-            self._over_due = len(running)
-            self._over.see({each.footprint: min(over, _SURPRISE * self._too_small(each.footprint)) for each in running})
-        self._promised.ended(ended, promised, _LATE)
-        self._over.ended(ended, {}, _LATE)
-
     # -- what is decided --------------------------------------------------------------------------------------------
 
     def _gate(self, reading: Reading) -> None:
@@ -331,7 +270,7 @@ class Planner:
     def _promise(self, each: Running) -> float:
         """Return what a running task may come to hold."""
         if each.given is not None:
-            return each.given * self._too_small(each.footprint)
+            return each.given * self._corrections.of(each.footprint)
         if each.footprint.samples:
             return each.footprint.share
         age = self._calm - self._started[each.ident].calm

@@ -11,6 +11,7 @@ from threading import get_ident
 
 from cgexec._pool.expiring import Expiring
 from cgexec._pool.guard import Guarded
+from cgexec._pool.price import Price
 from cgexec._pool.records import Change, Chore, Closed, Tally, Ticket, Worker
 from cgexec._pool.task import GONE, WAITING, Task
 
@@ -20,10 +21,6 @@ __all__ = ["Books"]
 _CORPSES = 64
 
 
-def _nothing(_: Task) -> float:
-    return 0.0
-
-
 class Books(Guarded):
     """
     The fields, under the lock of `Guarded`. Those without an underscore may be read by others under `look`; a method
@@ -31,10 +28,10 @@ class Books(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded", "ending",
-        "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light", "limit", "line", "most",
-        "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach", "retry", "running",
-        "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
+        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded",
+        "ending", "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light", "limit", "line",
+        "most", "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach",
+        "retry", "running", "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -75,7 +72,7 @@ class Books(Guarded):
         self.needs: int | None = None  # bytes that each task is said to need
         self.nesting = False  # a worker, of this or another pool, has handed a task in
         self.told = False  # single calls are said to need so much, and any may come before the next look
-        self.price: Callable[[Task], float] = _nothing  # bytes that a task counts with; pure
+        self.price = Price(lambda _: 0.0)
         self.light: Callable[..., object] | None = None  # its calls count with nothing until the next look
         self.allowed = limit
         self.crowded = False  # more workers than allowed: the next that asks leaves

@@ -1,17 +1,14 @@
 """What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
 
-from collections.abc import Callable
 from itertools import islice
 from math import inf
-from types import FunctionType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cgexec._memory.functions import anchor_of
 from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Verdict, Worker
 from cgexec._pool.task import GONE, Task
 
-__all__ = ["Funds", "Need", "Price", "bring_forward", "fund", "given_for", "need"]
+__all__ = ["Funds", "Need", "bring_forward", "fund", "given_for", "need"]
 
 
 # So many tasks are looked through for one that is awaited: about a millisecond under the pool's lock.
@@ -57,35 +54,6 @@ def given_for(task: Task) -> int | None:
     if extra is not None and extra.memory is not None:
         return extra.memory
     return task.home.needs
-
-
-class Price:
-    """
-    What a task counts with, remembered for the function that was asked about last: most pools run one for long. Used
-    under the lock of the pool it belongs to.
-    """
-
-    __slots__ = ("_ask", "_fn", "_price", "anchor")
-
-    def __init__(self, ask: Callable[[Task], float]) -> None:
-        self._ask = ask
-        self._fn: Callable[..., Any] | None = None
-        self._price = 0.0
-        self.anchor: object = None  # of that function, see `anchor_of`
-
-    def __call__(self, task: Task) -> float:
-        """Return it in bytes."""
-        fn = task.fn
-        if fn is self._fn and type(fn) is FunctionType and task.extra is None:
-            return self._price
-        price = self._ask(task)
-        if task.extra is None:
-            self._fn, self._price, self.anchor = fn, price, anchor_of(fn, task.args)
-        return price
-
-    def forget(self) -> None:
-        """Ask again: more is known now."""
-        self._fn = None
 
 
 def need(state: Admission, asking: Worker | None) -> Need | Verdict:
@@ -138,8 +106,7 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
     """
 
     def part() -> tuple[Worker | None, list[Chore]]:
-        if isinstance(state.price, Price):
-            state.price.forget()
+        state.price.forget()
         state.light = None
         missed = state.spent - seen.spent
         if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before

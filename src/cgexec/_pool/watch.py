@@ -25,7 +25,8 @@ from cgexec._pool import holding, ticker
 from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
 from cgexec._pool.hands import Hands
-from cgexec._pool.holding import Funds, Need, Price, given_for
+from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.price import Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.relieving import relieve
 from cgexec._pool.reports import Reports
@@ -325,7 +326,7 @@ class Watch:
         for pool in pools:
             price = pool.crew.state.price
             ended = pool.need.ended > self._ended.get(id(pool.crew), 0)
-            if ended and isinstance(price, Price) and price.anchor is not None:
+            if ended and price.anchor is not None:
                 footprint = self.planner.footprints.get(price.anchor, name_of(price.anchor))
                 pool.crew.saw(footprint)
                 lately.append(footprint)
