@@ -42,7 +42,7 @@ INSIDE = {
     "_memory.": [
         {"functions", "siblings", "aimd", "allocator", "thrash", "most"},
         {"footprints"},
-        {"gauge", "corrections"},
+        {"gauge", "departures", "corrections"},
         {"planner", "relief", "cap"},
         {"fuse"},
         {"__init__"},
@@ -56,7 +56,7 @@ INSIDE = {
         {"__init__"},
     ],
     "_pool.": [
-        {"task", "weakly", "parting"},
+        {"task", "weakly", "parting", "lulls"},
         {"records", "expiring", "price"},
         {"guard"},
         {"books"},

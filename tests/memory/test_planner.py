@@ -246,8 +246,44 @@ def test_the_allowance_for_a_surprise_shrinks_with_the_age_of_a_call():
         return box.look(FLOOR + 80 * MIB).available
 
     young, half, old, beyond = map(free, (1.0, 5.0, 9.0, 60.0))
-    assert young < half < old == beyond
+    assert young < half < old < beyond, "the last has shown what it takes, as if it had ended"
     assert beyond < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
+
+
+def beside_short_calls(box, seconds):
+    """Have calls of another function end for so long, beside whatever runs."""
+    short = box.planner.footprints.get("short", "short")
+    for _ in range(round(seconds / 0.1)):
+        box.look(FLOOR, ended=8, seconds=0.1, lately=[short])
+
+
+def test_a_call_that_has_not_ended_teaches_nothing_by_the_ends_of_others():
+    box = Container(1024 * MIB)
+    box.look(FLOOR)
+    box.start(1)
+    beside_short_calls(box, 10)
+    assert (box.function.samples, box.planner.price(box.function, None)) == (0, ASSUMED)
+    box.look(FLOOR, ended=8 + box.end(1))
+    assert box.function.samples == 1
+
+
+def test_what_was_seen_of_calls_that_have_not_ended_counts_where_it_is_more_than_is_assumed():
+    box = Container(1024 * MIB)
+    box.start(2)
+    box.look(FLOOR)
+    box.look(FLOOR + 300 * MIB)
+    assert box.planner.price(box.function, None) == 150 * MIB
+
+
+def test_a_call_that_has_been_running_for_long_has_shown_as_much_as_one_that_has_ended():
+    def allowance(age):
+        box = Container(1024 * MIB)
+        box.generation(20 * MIB, 1)
+        box.start(9)
+        box.look(FLOOR + 180 * MIB, seconds=age)
+        return box.planner.price(box.function, None) - box.function.share
+
+    assert allowance(20.0) == pytest.approx(allowance(1.0) / 10)
 
 
 def test_what_ended_calls_have_not_given_back_yet_is_no_floor():

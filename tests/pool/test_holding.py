@@ -91,6 +91,20 @@ def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
     assert asked == [first, own, second]
 
 
+def other():
+    """Be another function."""
+
+
+def test_what_was_started_last_is_known_and_not_what_was_held():
+    state = machine()
+    state.price = Price(lambda each: 100.0 if each.fn is other else 1.0)
+    fund(state, Funds(bounded=True, budget=50.0))
+    run(state, nothing)
+    assert run(state, other)[1] is Verdict.LOOK
+    assert state.price.asked
+    assert state.begun is nothing.__code__
+
+
 def priced(state, prices):
     """Have the state machine ask for prices by function, and note whose it asked for."""
     asked = []

@@ -6,12 +6,14 @@ for a task unlike those seen so far, which shrinks as more are seen (the rule of
 trials comes next with a probability of about 1/n); and a margin that nothing is planned into.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from fractions import Fraction
 from math import exp2, inf
 from typing import NamedTuple
 
 from cgexec._memory.corrections import Corrections
+from cgexec._memory.departures import Departures
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.most import Most, larger
@@ -36,6 +38,8 @@ _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
+# A call that has been running for so long has shown as much as one that has ended, in seconds.
+_SETTLED_S = 10.0
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 # So many calls are "of late".
@@ -45,7 +49,7 @@ _LATE = 50
 class Running(NamedTuple):
     """A task that runs. *given*: its estimate if somebody gave one, in bytes. *usual*: seconds that such take."""
 
-    ident: int
+    ident: Hashable
     footprint: Footprint
     since: float
     given: int | None
@@ -90,9 +94,11 @@ class Planner:
         self._floor = inf
         self._source = ""
         self._most_resident = 0
+        self._departures = Departures()
+        self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._quiet = False  # nothing ran at the last look
-        self._started: dict[int, _Started] = {}
+        self._started: dict[Hashable, _Started] = {}
         self._used = inf
         self._looks = 0
         self._high = 0.0  # the most above the floor of late
@@ -130,9 +136,14 @@ class Planner:
         if given is not None:
             return given * self._corrections.of(footprint)
         if footprint is None or not footprint.samples:
-            return self.assumed
+            return self._seen(footprint)
         price = footprint.share + self._unlike(footprint)
         return 0.0 if price * self._wanted <= _TRIFLE * self._available else price
+
+    def _seen(self, footprint: Footprint | None) -> float:
+        """Return what a call is taken to need by what was seen of its function, without anything for a surprise."""
+        share = 0.0 if footprint is None else footprint.share
+        return share if footprint is not None and footprint.samples else max(self.assumed, share)
 
     def look(
         self,
@@ -166,6 +177,9 @@ class Planner:
         used = self._measure(reading, now)
         self._follow(used, running)
         self._learn(reading, used, running, ended, lately)
+        self._settled = Counter(
+            each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
+        )
         self._gate(reading)
         promises = {each.ident: self._promise(each) for each in running}
         whole = sum(promises.values())
@@ -220,15 +234,14 @@ class Planner:
         keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
         beyond what the calls that run are known to need, is theirs alone.
         """
+        learning = {each.ident: each.footprint if each.given is None else None for each in running}
+        gone = self._departures.see(learning, ended, lately)
         peak = used
         if reading.own is not None:  # the kernel keeps the highest point, so what came and went between looks is known
             if reading.own.most_resident > self._most_resident > 0:
                 peak += reading.own.most_resident - reading.own.resident
             self._most_resident = max(self._most_resident, reading.own.most_resident)
-        counts: dict[Footprint, int] = {}
-        for each in running:
-            if each.given is None:
-                counts[each.footprint] = counts.get(each.footprint, 0) + 1
+        counts = Counter(each.footprint for each in running if each.given is None)
         counts.update({each: 1 for each in lately if each not in counts})
         excess = max(0.0, peak - self._floor)
         given = [(each.footprint, each.given) for each in running if each.given is not None]
@@ -242,10 +255,8 @@ class Planner:
         self.footprints.see(excess, larger(self._of_late.fresh, self._recent.most()))
         self._high = max(self._high, excess) if running else 0.0
         self._see_the_youngest(running, used)
-        whole = self._recent.most()
-        for footprint, count in whole.items():
-            if ended:
-                footprint.ended(max(1, round(ended * count / sum(whole.values()))))
+        for footprint, count in gone.items():
+            footprint.ended(count)
         self._recent.ended(ended, counts, max(4, len(running)))
         if self._of_late.ended(ended, counts, _LATE):
             self._high = excess
@@ -277,7 +288,7 @@ class Planner:
         return max(each.footprint.share, self.assumed * exp2(-age / _HALF_LIFE_S))
 
     def _unseen_of_the_young(
-        self, promises: dict[int, float], running: Sequence[Running], used: float, now: float
+        self, promises: dict[Hashable, float], running: Sequence[Running], used: float, now: float
     ) -> float:
         """
         Return what the tasks started last have been promised beyond the growth since.
@@ -301,7 +312,7 @@ class Planner:
         All functions are gone through only now and then; what is learned meanwhile is of those that ran of late.
         """
         known = self._of_late.most().keys() if now < self._dearest_due else self.footprints
-        dearest = max((each.share + self._unlike(each) for each in known if each.samples), default=0.0)
+        dearest = max((self._seen(each) + self._unlike(each) for each in known), default=0.0)
         if now < self._dearest_due:
             dearest = max(dearest, self._dearest_known)
         else:
@@ -311,10 +322,10 @@ class Planner:
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""
-        if self._bold:
+        if self._bold or not footprint.samples:
             return 0.0
         room = max(0.0, self.plan - self._floor - footprint.share)
-        return min((_SURPRISE - 1) * footprint.share, room) / footprint.samples
+        return min((_SURPRISE - 1) * footprint.share, room) / (footprint.samples + self._settled[footprint])
 
     def _surprise(self, running: Sequence[Running], now: float) -> float:
         """
@@ -323,7 +334,7 @@ class Planner:
         """
         counts: dict[Footprint, float] = {}
         for each in running:
-            if each.given is None and each.footprint.samples:
+            if each.given is None:
                 left = 1 - (now - each.since) / each.usual if each.usual else 1.0
                 counts[each.footprint] = counts.get(each.footprint, 0.0) + max(_LATE_PART, left)
         if self._bold:

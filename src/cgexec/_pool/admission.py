@@ -221,6 +221,7 @@ class Admission(Books):
         self.held_since = None
         self.budget -= price
         self.spent += price
+        self.begun = self.price.anchor
         self.held = False
         return True
 

@@ -28,7 +28,7 @@ class Books(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded",
+        "_bound", "allowed", "begun", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded",
         "ending", "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light", "limit", "line",
         "most", "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach",
         "retry", "running", "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
@@ -73,6 +73,7 @@ class Books(Guarded):
         self.nesting = False  # a worker, of this or another pool, has handed a task in
         self.told = False  # single calls are said to need so much, and any may come before the next look
         self.price = Price(lambda _: 0.0)
+        self.begun: object = None  # the function of what was started last while memory bounded that, see `anchor_of`
         self.light: Callable[..., object] | None = None  # its calls count with nothing until the next look
         self.allowed = limit
         self.crowded = False  # more workers than allowed: the next that asks leaves

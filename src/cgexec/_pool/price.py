@@ -34,6 +34,11 @@ class Price:
             self._fn, self._price, self.anchor = fn, price, anchor_of(fn, task.args)
         return price
 
+    @property
+    def asked(self) -> bool:
+        """Whether it was asked for since it was forgotten."""
+        return self._fn is not None
+
     def forget(self) -> None:
         """Ask again: more is known now."""
         self._fn = None

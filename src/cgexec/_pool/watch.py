@@ -26,6 +26,7 @@ from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
 from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.lulls import Lulls
 from cgexec._pool.price import Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.relieving import relieve
@@ -71,11 +72,11 @@ class Watch:
         self.thrash = Thrash()
         self.crowd = Crowd()
         self.reports = Reports()
+        self.lulls = Lulls()
         self.shares = Shares(self.planner, self.reports)
         self._lock = threading.RLock()
         self._looking = False  # somebody does; a hint
         self._crews: Weakly[Hands] = Weakly()
-        self._ended: dict[int, int] = {}
         self._looked = 0.0
         self._wanted = False
         self._wants_relief = self._pinned = False
@@ -175,7 +176,8 @@ class Watch:
     def _look(self, asking: Worker | None) -> list[_Call]:
         begin = monotonic()
         pools = self._needs(asking)
-        lately, ended = self._lately(pools), self._count_ended(pools)
+        since = self.lulls.see({id(pool.crew): pool.need.ended for pool in pools}, begin)
+        lately, ended = self._lately(pools, since), sum(since.values())
         fused = any(pool.care.fuse for pool in pools)
         # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
@@ -318,23 +320,20 @@ class Watch:
         anchor = anchor_of(fn, args)
         footprint = self.planner.footprints.get(anchor, name_of(anchor))
         pool.crew.saw(footprint)
-        return [Running(id(task), footprint, since, given_for(task), pool.need.usual)]
+        return [Running((id(task), since), footprint, since, given_for(task), pool.need.usual)]
 
-    def _lately(self, pools: list[Claim]) -> list[Footprint]:
+    def _lately(self, pools: list[Claim], ended: dict[int, int]) -> list[Footprint]:
         """Return the functions of tasks that ended since the last look, and may have been too short to be seen."""
         lately = []
         for pool in pools:
-            price = pool.crew.state.price
-            ended = pool.need.ended > self._ended.get(id(pool.crew), 0)
-            if ended and price.anchor is not None:
-                footprint = self.planner.footprints.get(price.anchor, name_of(price.anchor))
+            state, begun = pool.crew.state, pool.crew.state.begun
+            # If nothing was asked since it is of long ago, maybe, and those that run tell more.
+            recent = state.price.asked or not pool.need.busy
+            if begun is not None and recent and ended[id(pool.crew)]:
+                footprint = self.planner.footprints.get(begun, name_of(begun))
                 pool.crew.saw(footprint)
                 lately.append(footprint)
         return lately
-
-    def _count_ended(self, pools: list[Claim]) -> int:
-        before, self._ended = self._ended, {id(pool.crew): pool.need.ended for pool in pools}
-        return sum(max(0, count - before.get(crew, 0)) for crew, count in self._ended.items())
 
     def _fund(self, funds: list[tuple[Claim, Funds]], now: float) -> list[_Call]:
         calls: list[_Call] = []

@@ -1,0 +1,54 @@
+"""What a look takes in of what pools run."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cgexec._pool.admission import Admission
+from cgexec._pool.holding import need
+from cgexec._pool.lulls import Lulls
+from cgexec._pool.price import Price
+from cgexec._pool.shares import Claim
+from cgexec._pool.watch import Watch
+from cgexec._settings import Care
+from support.pools import hired
+
+
+def test_since_when_nothing_has_ended():
+    lulls = Lulls()
+    assert lulls.see({1: 5, 2: 0}, 1.0) == {1: 5, 2: 0}
+    assert lulls.see({1: 5, 2: 3}, 2.0) == {1: 0, 2: 3}
+    assert lulls.see({1: 5, 2: 3, 3: 0}, 3.0) == {1: 0, 2: 0, 3: 0}
+    assert [lulls.since(pool) for pool in (1, 2, 3)] == [1.0, 2.0, 3.0]
+
+
+@pytest.fixture
+def claim():
+    """Return a pool that runs a task, with all that a look asks of one."""
+    state = Admission(2, 10)
+    state.price = Price(lambda _: 1.0)
+    hired(state)
+    crew = SimpleNamespace(state=state, saw=lambda _: None)
+    return Claim(crew, Care(), need(state, None))
+
+
+def test_a_task_that_runs_a_second_time_is_another_call(claim):
+    watch, ((task, _),) = Watch(), claim.need.busy
+    first, again = watch._running(claim, task, 1.0) + watch._running(claim, task, 2.0)
+    assert first.ident != again.ident
+    assert first.footprint is again.footprint
+
+
+def test_what_was_started_long_ago_tells_nothing_of_what_ended_since(claim):
+    def lately(pool, ended=1):
+        return [footprint.name for footprint in Watch()._lately([pool], {id(pool.crew): ended})]
+
+    state = claim.crew.state
+    idle = claim._replace(need=claim.need._replace(busy=[]))
+    assert lately(idle) == [], "memory has never bounded what starts"
+    state.begun = "work"
+    assert lately(claim) == []
+    assert lately(idle) == ["work"], "nothing else is known"
+    state.price(claim.need.busy[0][0])
+    assert lately(claim) == ["work"]
+    assert lately(claim, ended=0) == []
