@@ -43,6 +43,7 @@ INSIDE = {
         {"functions", "siblings", "aimd", "allocator", "thrash", "most"},
         {"footprints"},
         {"gauge", "departures", "corrections"},
+        {"spikes"},
         {"planner", "relief", "cap"},
         {"fuse"},
         {"__init__"},

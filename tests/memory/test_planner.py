@@ -286,6 +286,59 @@ def test_a_call_that_has_been_running_for_long_has_shown_as_much_as_one_that_has
     assert allowance(20.0) == pytest.approx(allowance(1.0) / 10)
 
 
+def known_calls(box, count=20):
+    """Have calls of 5 MiB be known well, and nothing run; return what the process holds then."""
+    own = Own(FLOOR, 0, 3 * FLOOR, 3 * FLOOR, 5 * FLOOR, 1, 2 * FLOOR)
+    for _ in range(count):
+        box.start(4)
+        box.look(FLOOR, own=own)
+        box.look(FLOOR + 20 * MIB, own=own)
+        box.look(FLOOR, own=own, ended=box.end(4))
+    assert box.function.share == 5 * MIB
+    return own
+
+
+def test_what_came_and_went_while_calls_ran_is_theirs():
+    box = Container(1024 * MIB)
+    own = known_calls(box)
+    box.start(4)
+    box.look(FLOOR, own=own)
+    box.look(FLOOR, own=own._replace(most_resident=own.most_resident + 400 * MIB))
+    assert box.function.share == 100 * MIB
+
+
+@pytest.mark.parametrize("pause", [1.0, 3600.0])
+def test_what_came_and_went_while_nothing_ran_is_not(pause):
+    box = Container(1024 * MIB)
+    own = known_calls(box)
+    box.look(FLOOR, own=own)
+    high = own._replace(most_resident=own.most_resident + 800 * MIB)
+    if pause < 2:
+        box.look(FLOOR, own=high)  # somebody else's, and it is noted
+        box.start(1)
+    box.look(FLOOR, own=high, seconds=pause, ended=1, lately=[box.function])
+    assert box.function.share == 5 * MIB
+
+
+def test_what_is_used_while_nothing_runs_is_not_theirs_either():
+    box = Container(1024 * MIB)
+    own = known_calls(box)
+    box.look(FLOOR, own=own)
+    for used in (FLOOR, FLOOR + 400 * MIB, FLOOR):
+        box.look(used, own=own)
+    assert box.function.share == 5 * MIB
+
+
+def test_pages_of_files_that_were_seen_mapped_are_nobodys_memory():
+    box = Container(1024 * MIB)
+    own = known_calls(box)
+    box.start(4)
+    high = own.most_resident + 800 * MIB
+    box.look(FLOOR, own=own._replace(resident=high, most_resident=high, file=own.file + 800 * MIB))
+    box.look(FLOOR, own=own._replace(most_resident=high + 40 * MIB))
+    assert box.function.share == 10 * MIB, "forty of them are explained by nothing else"
+
+
 def test_what_ended_calls_have_not_given_back_yet_is_no_floor():
     box = Container()
     box.generation(20 * MIB, 4)

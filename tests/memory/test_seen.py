@@ -1,9 +1,10 @@
-"""What a look takes in of what pools run."""
+"""What a look takes in: of the process, and of what pools run."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from cgexec._memory.gauge import Gauge
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import need
 from cgexec._pool.lulls import Lulls
@@ -12,6 +13,25 @@ from cgexec._pool.shares import Claim
 from cgexec._pool.watch import Watch
 from cgexec._settings import Care
 from support.pools import hired
+
+STATUS = """\
+VmHWM:\t    9000 kB
+VmRSS:\t    7000 kB
+RssAnon:\t    4000 kB
+RssFile:\t    2000 kB
+RssShmem:\t    1000 kB
+VmData:\t   50000 kB
+Threads:\t12
+"""
+
+
+def test_the_parts_of_what_a_process_holds():
+    gauge = Gauge()
+    gauge.files = SimpleNamespace(text=lambda _: STATUS)
+    own = gauge.own()
+    assert own is not None
+    assert [size >> 10 for size in own if size > 12] == [4000, 1000, 7000, 9000, 50000, 2000]
+    assert (own.file >> 10, own.threads) == (2000, 12)
 
 
 def test_since_when_nothing_has_ended():

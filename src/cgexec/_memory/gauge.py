@@ -35,7 +35,7 @@ _IO = "/proc/self/io"
 # What a major fault may read: a file that is mapped is asked for by these, and read ahead without.
 _FAULT = 2 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-_KEYS = frozenset({"RssAnon", "RssShmem", "VmRSS", "VmHWM", "VmData"})
+_KEYS = frozenset({"RssAnon", "RssFile", "RssShmem", "VmRSS", "VmHWM", "VmData"})
 
 
 class Own(NamedTuple):
@@ -47,6 +47,7 @@ class Own(NamedTuple):
     most_resident: int  # VmHWM: the most that `resident` ever was
     data: int  # VmData
     threads: int = 1
+    file: int = 0  # RssFile: pages of files that are mapped
 
 
 class Reading(NamedTuple):
@@ -165,6 +166,7 @@ class Gauge:
             sizes.get("VmHWM", resident),
             sizes["VmData"],
             int(threads) if threads.isdecimal() else 1,
+            sizes.get("RssFile", 0),
         )
 
     def file_reads(self) -> FileReads | None:

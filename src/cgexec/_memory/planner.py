@@ -17,6 +17,7 @@ from cgexec._memory.departures import Departures
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.most import Most, larger
+from cgexec._memory.spikes import Spikes
 
 __all__ = ["Outlook", "Planner", "Running", "margin_of"]
 
@@ -40,6 +41,9 @@ _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 _TRIFLE = 0.5
 # A call that has been running for so long has shown as much as one that has ended, in seconds.
 _SETTLED_S = 10.0
+# With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
+# has work looks once a second.
+_PAUSE_S = 2.0
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 # So many calls are "of late".
@@ -93,7 +97,7 @@ class Planner:
         self.margin = LEAST_MARGIN
         self._floor = inf
         self._source = ""
-        self._most_resident = 0
+        self._spikes = Spikes()
         self._departures = Departures()
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
@@ -174,9 +178,10 @@ class Planner:
         """
         self._bold = bold
         self.reading, self.margin = reading, margin
+        paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
         self._follow(used, running)
-        self._learn(reading, used, running, ended, lately)
+        self._learn(reading, used, running, ended, lately, paused=paused)
         self._settled = Counter(
             each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
         )
@@ -225,25 +230,32 @@ class Planner:
         self._quiet = not running
 
     def _learn(
-        self, reading: Reading, used: float, running: Sequence[Running], ended: int, lately: Sequence[Footprint]
+        self,
+        reading: Reading,
+        used: float,
+        running: Sequence[Running],
+        ended: int,
+        lately: Sequence[Footprint],
+        *,
+        paused: bool,
     ) -> None:
         """
         Learn from the use above the floor.
 
         How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
         keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
-        beyond what the calls that run are known to need, is theirs alone.
+        beyond what the calls that run are known to need, is theirs alone. Where no call ran, it is somebody else's.
         """
         learning = {each.ident: each.footprint if each.given is None else None for each in running}
         gone = self._departures.see(learning, ended, lately)
-        peak = used
-        if reading.own is not None:  # the kernel keeps the highest point, so what came and went between looks is known
-            if reading.own.most_resident > self._most_resident > 0:
-                peak += reading.own.most_resident - reading.own.resident
-            self._most_resident = max(self._most_resident, reading.own.most_resident)
+        # *paused*: the highest point may be of any time since, in which others of the process did what they like.
+        spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
+        if not (running or gone or lately or ended):
+            self._high = 0.0
+            return
         counts = Counter(each.footprint for each in running if each.given is None)
         counts.update({each: 1 for each in lately if each not in counts})
-        excess = max(0.0, peak - self._floor)
+        excess = max(0.0, used + spike - self._floor)
         given = [(each.footprint, each.given) for each in running if each.given is not None]
         self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)
