@@ -40,7 +40,7 @@ LAYERS = [
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
     "_memory.": [
-        {"functions", "siblings", "aimd", "allocator", "thrash", "most"},
+        {"functions", "siblings", "aimd", "allocator", "thrash", "most", "growth"},
         {"footprints"},
         {"gauge", "departures", "corrections"},
         {"spikes"},

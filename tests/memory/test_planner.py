@@ -286,6 +286,35 @@ def test_a_call_that_has_been_running_for_long_has_shown_as_much_as_one_that_has
     assert allowance(20.0) == pytest.approx(allowance(1.0) / 10)
 
 
+def test_it_fits_beside_others_by_what_was_seen_whatever_may_come_as_a_surprise():
+    box = Container(1000 << 20)  # 900 of it are planned with
+    box.generation(100 * MIB, 1)
+    box.start(1)
+    outlook = box.look(FLOOR)
+    assert box.planner.price(box.function, None) > outlook.available
+    fits = functools.partial(box.planner.fits, box.function, None)
+    assert fits(0.5), "20 in use, 100 promised, and 100 for one more"
+    box.look(FLOOR + 300 * MIB)
+    assert not fits(0.5)
+    assert fits()
+    box.look(FLOOR + 850 * MIB)
+    assert not fits()
+    assert not Planner().fits(None, None), "nothing is known yet"
+
+
+def test_below_a_part_of_the_plan_the_largest_that_was_seen_has_to_fit():
+    box = Container(1000 << 20)
+    box.generation(50 * MIB, 8)
+    box.start(1)
+    box.look(FLOOR)
+    box.look(FLOOR + 300 * MIB)
+    assert (box.function.share, box.function.largest) == (50 * MIB, 300 * MIB)
+    box.look(FLOOR + 50 * MIB, ended=box.end(1))
+    assert not box.planner.fits(box.function, None, 0.4)
+    assert box.planner.fits(box.function, None, 0.5)
+    assert box.planner.fits(box.function, 40 * MIB, 0.2), "somebody has said that it needs less"
+
+
 def known_calls(box, count=20):
     """Have calls of 5 MiB be known well, and nothing run; return what the process holds then."""
     own = Own(FLOOR, 0, 3 * FLOOR, 3 * FLOOR, 5 * FLOOR, 1, 2 * FLOOR)

@@ -16,6 +16,7 @@ from cgexec._memory.corrections import Corrections
 from cgexec._memory.departures import Departures
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
+from cgexec._memory.growth import Growth
 from cgexec._memory.most import Most, larger
 from cgexec._memory.spikes import Spikes
 
@@ -95,8 +96,10 @@ class Planner:
         self.closed = False
         self.reading: Reading | None = None
         self.margin = LEAST_MARGIN
+        self.growth = Growth()
         self._floor = inf
         self._source = ""
+        self._unseen = 0.0  # bytes promised and not taken at the last look
         self._spikes = Spikes()
         self._departures = Departures()
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
@@ -149,6 +152,19 @@ class Planner:
         share = 0.0 if footprint is None else footprint.share
         return share if footprint is not None and footprint.samples else max(self.assumed, share)
 
+    def fits(self, footprint: Footprint | None, given: int | None, part: float = 1.0) -> bool:
+        """
+        Return whether a task that needs what was seen of its function, or was given, would leave use below that *part*
+        of the plan, with all that others were promised. Below the whole plan nothing is kept for a surprise; below a
+        part it has to fit though it be the largest seen.
+        """
+        if self.reading is None or self.closed:
+            return False
+        need = self._seen(footprint) if given is None else given * self._corrections.of(footprint)
+        if part < 1 and given is None and footprint is not None:
+            need = max(need, footprint.largest)
+        return need <= (part * self.plan - self.reading.used) / max(1, self.reading.processes) - self._unseen
+
     def look(
         self,
         reading: Reading,
@@ -180,6 +196,7 @@ class Planner:
         self.reading, self.margin = reading, margin
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
+        self.growth.see(used, _CALM * reading.limit, now)
         self._follow(used, running)
         self._learn(reading, used, running, ended, lately, paused=paused)
         self._settled = Counter(
@@ -195,7 +212,7 @@ class Planner:
         available = slack - unseen - surprise
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
-        self._wanted, self._available = wanted, available
+        self._wanted, self._available, self._unseen = wanted, available, unseen
         surplus = used - self._floor - whole
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 

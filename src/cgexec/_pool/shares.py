@@ -6,11 +6,13 @@ nothing would happen otherwise.
 from math import inf
 from typing import NamedTuple
 
+from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of
 from cgexec._memory.planner import Outlook, Planner
 from cgexec._pool import holding
 from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.lulls import Lulls
 from cgexec._pool.patience import Patience
 from cgexec._pool.reports import Reports
 from cgexec._pool.task import Task
@@ -19,9 +21,12 @@ from cgexec._settings import Care
 __all__ = ["Claim", "Shares"]
 
 # With nothing running, one task starts after so many seconds in which memory did not suffice even for that; or sooner,
-# where such starts have been seen to change nothing.
+# where such starts have been seen to change nothing. Likewise beside tasks that do not end, where less than a part of
+# the plan would be in use by all that was seen.
 HOLD_LIMIT_S = 5.0
+_FAR_BELOW = 0.5
 # But where not even what is left below the limit suffices for it, the start would be the kill: only after so many.
+# Likewise beside tasks that do not end, where nothing would be left for a surprise.
 HOLD_LIMIT_FULL_S = 60.0
 # With nothing running for so long, what is refused or blocked is let in as far as there are places: it may be the
 # submitters who hold the memory, and would let it go if they came to take results. Likewise what a running task waits
@@ -38,15 +43,18 @@ class Claim(NamedTuple):
 
 
 class Shares:
-    """Divides by what *planner* knows. Used by one thread at a time, but for `price`."""
+    """Divides by what *planner* and *lulls* know. Used by one thread at a time, but for `price`."""
 
-    def __init__(self, planner: Planner, reports: Reports) -> None:
-        self._planner, self._reports = planner, reports
+    def __init__(self, planner: Planner, reports: Reports, lulls: Lulls) -> None:
+        self._planner, self._reports, self._lulls = planner, reports, lulls
         self._patience = Patience(HOLD_LIMIT_S)
 
     def price(self, task: Task) -> float:
         """Return what the task is counted with. Pure; any thread, also under a pool's lock."""
-        return self._planner.price(self._planner.footprints.find(anchor_of(task.fn, task.args)), given_for(task))
+        return self._planner.price(self._known(task), given_for(task))
+
+    def _known(self, task: Task) -> Footprint | None:
+        return self._planner.footprints.find(anchor_of(task.fn, task.args))
 
     def share_out(self, pools: list[Claim], outlook: Outlook, now: float) -> list[tuple[Claim, Funds]]:
         """
@@ -69,13 +77,16 @@ class Shares:
         if len(order) == 1:
             mine = outlook.available
         others = max(0.0, outlook.available - mine) / rest if outlook.available > 0 else outlook.available
+        beside = next((pool for pool in order if self._fits_beside(pool, now)), None)
         funds = []
         for pool in order:
             budget = mine if pool is first else others
             price = self._planner.assumed if pool.need.head is None else self.price(pool.need.head)
             held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
             spare = price > budget and (
-                self._may_start_one(pool, first, outlook, busy, price, held) or self._has_to_start(pool, held)
+                pool is beside
+                or self._may_start_one(pool, first, outlook, busy, price, held)
+                or self._has_to_start(pool, held)
             )
             shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
             funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
@@ -100,12 +111,27 @@ class Shares:
         if not busy and not outlook.closed and pool is first:
             self._reports.alone(pool.crew.name, seen.head, price, self._planner)
             return True
-        known = self._planner.footprints.find(anchor_of(seen.head.fn, seen.head.args))
-        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else self._patience.seconds(known, price)):
+        patience = self._patience.seconds(self._known(seen.head), price)
+        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else patience):
             self._patience.started((id(pool.crew), seen.held_since))
             self._reports.forced(pool.crew.name, held, self._planner)
             return True
         return False
+
+    def _fits_beside(self, pool: Claim, now: float) -> bool:
+        """
+        Return whether the pool may start a task beside its others for which memory suffices but for a surprise. Those
+        may never end, and as long as nothing ends nothing is learned that would make it cheaper: so that has an end,
+        where the pool has seen nothing end, nor the process its use grow, for a while.
+        """
+        seen = pool.need
+        if not seen.busy or seen.head is None or seen.held_since is None:
+            return False
+        waited = now - max(seen.held_since, self._lulls.since(id(pool.crew)), self._planner.growth.since)
+        known, given = self._known(seen.head), given_for(seen.head)
+        return (waited >= HOLD_LIMIT_S and self._planner.fits(known, given, _FAR_BELOW)) or (
+            waited >= HOLD_LIMIT_FULL_S and self._planner.fits(known, given)
+        )
 
     def _has_to_start(self, pool: Claim, held: float) -> bool:
         """Return whether a task that runs waits for one that does not, and keeps its memory until that has run."""
@@ -116,8 +142,7 @@ class Shares:
 
     def _would_kill(self, task: Task) -> bool:
         """Return whether the task is known to need more than what is left below the limit."""
-        reading = self._planner.reading
-        known = self._planner.footprints.find(anchor_of(task.fn, task.args))
+        reading, known = self._planner.reading, self._known(task)
         if reading is None or (given_for(task) is None and (known is None or not known.samples)):
             return False
         return self.price(task) > reading.room

@@ -73,7 +73,7 @@ class Watch:
         self.crowd = Crowd()
         self.reports = Reports()
         self.lulls = Lulls()
-        self.shares = Shares(self.planner, self.reports)
+        self.shares = Shares(self.planner, self.reports, self.lulls)
         self._lock = threading.RLock()
         self._looking = False  # somebody does; a hint
         self._crews: Weakly[Hands] = Weakly()
