@@ -193,7 +193,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         task.since = monotonic()
         if kwargs:
             task.kwargs = kwargs
-        if state.bounded and here.worker is not None:
+        if state.marking and here.worker is not None:
             task.nested = state.nesting = True
         try:
             answer = state.offer(task)

@@ -74,6 +74,25 @@ def test_a_pool_without_places_opens_again_after_the_gate_was_closed(tmp_path, p
         assert future.result(SOON).result(SOON) == 8
 
 
+def test_what_a_running_task_waits_for_goes_ahead_though_it_was_handed_in_while_there_was_room(tmp_path):
+    box = Container(tmp_path, memory="1Gi", used="50Mi")
+    handed_in = threading.Event()
+
+    def parent():
+        child = pool.submit(int)  # queued, as both workers are busy
+        handed_in.set()
+        return child.result(6 * SOON)
+
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(2, memory_per_task="10Mi") as pool:
+        with holding(pool, 1) as hold:
+            future = pool.submit(parent)
+            assert handed_in.wait(SOON)
+            box.change(used="1000Mi")
+            now.advance(2)
+            hold.release()
+        eventually(lambda: (now.advance(1), future.done())[1])
+
+
 class Interrupted(BaseException):
     """What a signal's handler raises."""
 

@@ -59,6 +59,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def submit(self, over):
         task = self.new()
         full = self.state.is_full()
+        self.spare = self.state.spare
         answer = self.state.offer(task, over=over)
         if answer is Verdict.CLOSED:
             assert self.state.closed
@@ -144,6 +145,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             again = worker.task
             again.tries += 1
             self.handed_out.remove(again)
+        self.spare = self.state.spare
         answer = self.state.next(worker, self.now, outcome)
         if outcome == AGAIN:
             self.excess = max(self.excess, self.waiting_excess())  # it ran over a limit that was lowered
@@ -159,9 +161,9 @@ class AdmissionMachine(RuleBasedStateMachine):
     def note_handed(self, task):
         if task.place == RUNNING:
             assert task not in self.handed_out, "handed out twice"
-            if self.state.bounded:
+            if self.state.bounded and not (self.spare and not self.state.spare):  # else whatever runs
                 assert self.state.running <= self.state.most
-                assert task.tries < ALONE or self.state.running == 1
+                assert task.tries < ALONE or self.state.alone
             self.handed_out.append(task)
             if not task.tries:
                 assert task.set_running_or_notify_cancel()
@@ -196,6 +198,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule()
     def the_system_refuses_a_thread(self):
         task = self.new()
+        self.spare = self.state.spare
         answer = self.state.offer(task, over=True)
         self.accepted.append(task)
         self.note_handed(task)
@@ -222,6 +225,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             budget=st.sampled_from([-float("inf"), 0.0, 1.0, 3.0]),
             spare=st.booleans(),
             shut=st.booleans(),
+            alone=st.booleans(),
             most=st.sampled_from([0, 1, 2, float("inf")]),
         )
     )

@@ -14,21 +14,7 @@ from cgexec._pool.crowd import Crowd
 from cgexec._pool.hands import SHUT_DOWN
 from cgexec._pool.records import Verdict
 from cgexec._pool.task import AGAIN, ALONE, CANCELLED, PATIENCE, RUNNING, STARVED, WAITING
-from support.pools import SOON, Prices, eventually, hired, holding, started, task
-
-
-class Fails:
-    """A task that runs out of memory so many times; counts its runs, and how many ran beside it."""
-
-    def __init__(self, times, error=MemoryError):
-        self.times, self.error = times, error
-        self.runs = 0
-
-    def __call__(self):
-        self.runs += 1
-        if self.runs <= self.times:
-            raise self.error
-        return self.runs
+from support.pools import SOON, Fails, Prices, eventually, hired, holding, started, task
 
 
 def retrying(workers=4, **more):
@@ -155,7 +141,7 @@ def between(*, others=0):
     state = Admission(1, 10)
     state.retry = state.guarded = True
     failing, worker = hired(state)
-    failing.fn = Fails(9)
+    failing.fn = Fails(99)
     behind = [task(state) for _ in range(others)]
     for each in behind:
         state.offer(each)

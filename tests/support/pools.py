@@ -11,7 +11,7 @@ from cgexec._pool.price import Price
 from cgexec._pool.records import Worker
 from cgexec._pool.task import Task
 
-__all__ = ["SOON", "Hold", "Prices", "Trap", "eventually", "hired", "holding", "started", "task"]
+__all__ = ["SOON", "Fails", "Hold", "Prices", "Trap", "eventually", "hired", "holding", "started", "task"]
 
 # No wait of a test is longer than this, in seconds; none is meant to come near it.
 SOON = 10.0
@@ -37,6 +37,20 @@ class Prices(Price):
 
     def __call__(self, task: Task) -> float:
         return self.ask(task)
+
+
+class Fails:
+    """A task that runs out of memory so many times, and counts its runs."""
+
+    def __init__(self, times: int, error: Any = MemoryError) -> None:
+        self.times, self.error = times, error
+        self.runs = 0
+
+    def __call__(self) -> int:
+        self.runs += 1
+        if self.runs <= self.times:
+            raise self.error
+        return self.runs
 
 
 class Hold:

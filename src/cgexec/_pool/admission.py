@@ -19,8 +19,9 @@ Invariants
    task itself moves into the queue, not a permission that an interrupted submitter could lose.
 7. A running task's permit is given back once, when its worker asks for the next.
 8. Whenever the lock is free, a worker is running a task, parked, or called (on its way): one of the three.
-9. While memory bounds what starts, no task is started beyond the budget that the last look at memory gave, but for one
-   at a time where that look said so; and what waits meanwhile keeps at least one worker parked for it.
+9. While memory bounds what starts, no task is started beyond the budget and the number that the last look at memory
+   gave, but for one at a time where that look said so; and what waits meanwhile keeps at least one worker parked for
+   it.
 """
 
 from functools import partial
@@ -197,19 +198,16 @@ class Admission(Books):
         """Count the end of a task that did not go well; one that is to run again comes first in the queue."""
         self.tally.count(outcome)
         if self.guarded and outcome in (AGAIN, STARVED):  # nothing starts before memory was looked at again
-            self.bounded, self.budget, self.light = True, -inf, None
+            self.bounded, self.budget, self.light, self.spare = True, -inf, None, False
         if outcome == AGAIN and worker.task is not None:
-            if self.running == 1:  # it was alone already
-                worker.task.tries = max(worker.task.tries, ALONE)
+            worker.task.apart = worker.task.tries >= ALONE and not self.observe
             worker.task.place = WAITING
             self.queue.appendleft(worker.task)
 
     def affords(self, task: Task) -> bool:
         """Return whether the task may start as far as memory goes, and take what it needs from the budget."""
         price = self.price(task)
-        if self.running >= self.most or (task.tries >= ALONE and self.running):
-            return False
-        if price <= self.budget:
+        if price <= self.budget and self.running < self.most and (self.alone or not task.apart):
             if not price and self.most == inf and not self.retry and type(task.fn) is FunctionType:
                 self.light = task.fn
         elif self.spare:  # what else waits is held on

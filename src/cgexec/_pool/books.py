@@ -28,9 +28,9 @@ class Books(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "begun", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded",
+        "_bound", "allowed", "alone", "begun", "bounded", "budget", "change", "closed", "coming", "corpses", "crowded",
         "ending", "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light", "limit", "line",
-        "most", "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach",
+        "marking", "most", "needs", "nesting", "observe", "parked", "places", "price", "queue", "quiet", "reach",
         "retry", "running", "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap", "ticking", "told",
     )  # fmt: skip
 
@@ -60,8 +60,9 @@ class Books(Guarded):
         self.guarded = False  # somebody looks at memory for it
         self.bounded = False  # memory bounds what starts; see `_pool.holding` and `_pool.watch`
         self.budget = 0.0  # bytes that tasks may be started for until the next look
-        self.spare = False  # one task may start whatever it needs
-        self.most = inf  # tasks that may run while memory bounds what starts
+        self.spare = False  # one task may start whatever it needs, and whatever runs
+        self.most = inf  # tasks that workers may run while memory bounds what starts
+        self.alone = False  # one that has to run alone may start
         self.retry = False  # what runs out of memory is run again
         self.shared = False  # other processes use the same container; as last seen
         self.spent = 0.0  # bytes that tasks were started for, ever: a look may have missed the last of them
@@ -70,7 +71,8 @@ class Books(Guarded):
         self.held_since: float | None = None
         self.observe = False  # what would be held is only counted
         self.needs: int | None = None  # bytes that each task is said to need
-        self.nesting = False  # a worker, of this or another pool, has handed a task in
+        self.marking = False  # tasks may come to be held, so those that a task hands in are marked as nested
+        self.nesting = False  # a task, of this or another pool, has handed one in
         self.told = False  # single calls are said to need so much, and any may come before the next look
         self.price = Price(lambda _: 0.0)
         self.begun: object = None  # the function of what was started last while memory bounded that, see `anchor_of`

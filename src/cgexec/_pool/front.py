@@ -97,7 +97,7 @@ class Pool:
         if self.kept.copy_context and (extra is None or extra.context is None):
             extra = (extra or Extra())._replace(context=copy_context())
         task.extra = extra
-        if self.state.bounded and here.worker is not None:
+        if self.state.marking and here.worker is not None:
             task.nested = self.state.nesting = True
         if extra is not None and extra.memory is not None and not self.state.told:
             self.state.told = True

@@ -37,8 +37,8 @@ class Need(NamedTuple):
 
 class Funds(NamedTuple):
     """
-    What the last look at memory allows. *budget* in bytes; *spare*: one task may start whatever it needs; *most*: so
-    many tasks may run, whatever they need.
+    What the last look at memory allows. *budget* in bytes; *most*: so many tasks may run, whatever they need; *alone*:
+    one that has to run alone may start; *spare*: one task may start whatever it needs and whatever runs.
     """
 
     bounded: bool
@@ -46,6 +46,7 @@ class Funds(NamedTuple):
     spare: bool = False
     shut: bool = False
     most: float = inf
+    alone: bool = False
 
 
 def given_for(task: Task) -> int | None:
@@ -112,7 +113,8 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
         if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before
             state.bounded = funds.bounded or (state.told and funds.budget < inf)
             state.budget = funds.budget - missed
-            state.spare, state.most = funds.spare and not missed, funds.most
+            state.spare, state.alone = funds.spare and not missed, funds.alone
+            state.most = funds.most
         chores: list[Chore] = []
         if funds.shut != state.shut:
             state.shut = funds.shut

@@ -83,11 +83,7 @@ class Shares:
             budget = mine if pool is first else others
             price = self._planner.assumed if pool.need.head is None else self.price(pool.need.head)
             held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
-            spare = price > budget and (
-                pool is beside
-                or self._may_start_one(pool, first, outlook, busy, price, held)
-                or self._has_to_start(pool, held)
-            )
+            spare = price > budget and (pool is beside or self._may_start_one(pool, first, outlook, busy, price, held))
             shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
             funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
         idle = [pool for pool in pools if pool not in order]
@@ -133,12 +129,21 @@ class Shares:
             waited >= HOLD_LIMIT_FULL_S and self._planner.fits(known, given)
         )
 
-    def _has_to_start(self, pool: Claim, held: float) -> bool:
-        """Return whether a task that runs waits for one that does not, and keeps its memory until that has run."""
+    def owe(self, pool: Claim, given: Funds, now: float) -> Funds:
+        """
+        Return what the pool may start with what it has to: that for which a task that runs waits, and keeps its memory
+        until then, whatever memory and however many run.
+        """
+        held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
         if held < STUCK_S or not pool.crew.state.nesting:
-            return False
+            return given
         child = holding.bring_forward(pool.crew.state)
-        return child is not None and (held >= HOLD_LIMIT_FULL_S or not self._would_kill(child))
+        if child is None or (child.apart and not given.alone):  # that waits a little longer
+            return given
+        starts = self.price(child) <= given.budget and len(pool.need.busy) < given.most
+        if starts or (held < HOLD_LIMIT_FULL_S and self._would_kill(child)):
+            return given
+        return given._replace(spare=True)
 
     def _would_kill(self, task: Task) -> bool:
         """Return whether the task is known to need more than what is left below the limit."""

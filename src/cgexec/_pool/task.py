@@ -94,9 +94,10 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     since: float  # monotonic time of the submit, in seconds
     overdue: bool = False  # was found to run longer than it should
     why: "Callable[[Task], BaseException] | None" = None  # what ends it, taken out before it ran; None: it is cancelled
-    nested: bool = False  # submitted by a worker, while memory bounded what starts: its parent may wait for it
+    nested: bool = False  # submitted by a task of a pool, which may wait for it
     counted: Literal["", "expired", "failed"] = ""  # as what, taken out before it ran
     tries: int = 0  # runs that ended AGAIN
+    apart: bool = False  # is to run with nothing beside it, after so many
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
     stop: bool = False

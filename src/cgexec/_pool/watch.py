@@ -187,6 +187,7 @@ class Watch:
         failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
             self.reports.starved(failed, self.crowd.running, self.crowd.aimd.limit, reading)
+        self._mark(pools, reading)
         flight().record(reading, [pool.need for pool in pools], begin)
         if reading is None:
             return self._unseen(pools, begin)
@@ -212,7 +213,7 @@ class Watch:
             given=max((pool.care.needs or 0 for pool in pools), default=0),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
         )
-        funds = self._narrow(self.shares.share_out(pools, outlook, begin))
+        funds = self._narrow(self.shares.share_out(pools, outlook, begin), begin)
         if fused and not armed:  # what comes next is not started before it is
             funds = [(pool, Funds(True, -inf) if pool.care.fuse else given) for pool, given in funds]
         calls = self._fund(funds, begin)
@@ -243,9 +244,15 @@ class Watch:
             self.reports.blind(self.gauge.files.notes)
             busy = any(pool.need.busy for pool in pools)
             given, ticks, interval = Funds(bounded=True, budget=-inf, spare=not busy), True, _TICK_LEAST_S
-        calls = self._fund(self._narrow([(pool, given) for pool in pools]), begin)
+        calls = self._fund(self._narrow([(pool, given) for pool in pools], begin), begin)
         self._look_again(pools, begin, interval, _SHARE, ticks)
         return calls
+
+    def _mark(self, pools: list[Claim], reading: Reading | None) -> None:
+        """Have what tasks hand in marked wherever anything may come to be held."""
+        marking = reading is not None or self.gauge.blind or any(pool.care.retry for pool in pools)
+        for pool in pools:
+            pool.crew.state.marking = marking
 
     def _patience(self, reading: Reading, ended: int) -> float:
         """Return when to look again while something is held: the later, the longer nothing changes."""
@@ -299,10 +306,11 @@ class Watch:
         if first and pin():
             self.reports.pinned()
 
-    def _narrow(self, funds: list[tuple[Claim, Funds]]) -> list[tuple[Claim, Funds]]:
+    def _narrow(self, funds: list[tuple[Claim, Funds]], now: float) -> list[tuple[Claim, Funds]]:
         narrowed = self.crowd.narrow([(pool.need, given) for pool, given in funds])
         return [
-            (pool, given if pool.care.observe else less) for (pool, given), less in zip(funds, narrowed, strict=True)
+            (pool, given if pool.care.observe else self.shares.owe(pool, less, now))
+            for (pool, given), less in zip(funds, narrowed, strict=True)
         ]
 
     def _needs(self, asking: Worker | None) -> list[Claim]:
