@@ -56,10 +56,10 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
         queue_size: places for tasks that wait for a worker. Default: 1024, or 32 for each worker if that is more;
             ``math.inf`` is without a bound.
         when_full: what `submit` does without a place: ``"block"`` waits for one, first come first served; ``"raise"``
-            raises `QueueFull`; ``"caller_runs"`` runs the task in the submitting thread; ``"discard_oldest"`` cancels
-            the task that has waited longest; ``"discard"`` returns a cancelled future. On the thread of a running event
-            loop `submit` never blocks and never runs the task: it raises `QueueFull` (see `run`). A worker of this pool
-            never blocks: its task is accepted over the bound; nor does the callback of an expired task (see `options`).
+            raises `QueueFull`; ``"caller_runs"`` runs the task in the submitting thread, or waits if memory is short;
+            ``"discard_oldest"`` cancels the task that has waited longest; ``"discard"`` returns a cancelled future. On
+            an event loop's thread `submit` neither blocks nor runs the task: it raises `QueueFull` (see `run`). One of
+            our workers never blocks: its task goes over the bound; nor do callbacks of expired tasks (see `options`).
         submit_timeout: seconds that ``"block"`` waits before it raises `QueueFull`; None is without end.
         max_wait: refuse (`QueueFull`, reason ``"wait"``) what would wait longer than so many seconds for a worker, at
             the rate at which tasks have been ending. None: no such limit.

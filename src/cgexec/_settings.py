@@ -70,6 +70,7 @@ class Care(NamedTuple):
         fuse: whether an allocation fails before the kernel would kill.
         retry: whether a task is run again that memory ran out for.
         children: the tasks run in child processes of this one.
+        callers: whoever submits may run a task, too.
     """
 
     guard: bool = False
@@ -80,6 +81,7 @@ class Care(NamedTuple):
     fuse: bool = False
     retry: bool = False
     children: bool = False
+    callers: bool = False
 
 
 class Settings(NamedTuple):
@@ -158,7 +160,7 @@ def settings(
         policy=policy,
         copy_context=bool(copy_context),
         would=size.limit if mode == "observe" else None,
-        care=_care(memory_guard, memory_fuse, on_memory_error, told, mode, environ),
+        care=_care(memory_guard, memory_fuse, on_memory_error, when_full, told, mode, environ),
         adaptive=adaptive,
     )
 
@@ -167,6 +169,7 @@ def _care(
     guard: bool,
     fuse: bool,
     on_memory_error: OnMemoryError,
+    when_full: WhenFull,
     told: Mapping[str, Any],
     mode: Mode,
     environ: Mapping[str, str],
@@ -190,6 +193,7 @@ def _care(
         reserve=work.reserve,
         processes=None if work.processes_source == NOT_TOLD else work.processes,
         observe=mode == "observe",
+        callers=when_full == "caller_runs",
     )
 
 

@@ -91,6 +91,13 @@ def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
     assert asked == [first, own, second]
 
 
+def test_of_those_that_may_run_submitters_take_their_part():
+    state = machine()
+    state.inline[task(state)] = 0.0
+    fund(state, Funds(bounded=True, budget=50.0, most=3))
+    assert state.most == 2, "what is left for workers"
+
+
 def other():
     """Be another function."""
 

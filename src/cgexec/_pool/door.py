@@ -81,7 +81,7 @@ class Door:
         if answer is not Verdict.FULL:
             return self.settle(answer, task)
         if self.policy.observe or self._must_not_wait() or on_event_loop():
-            return self.settle(self.state.offer(task, over=True), task)
+            return self._go_over(task)
         return self._block(task, None if end is None else end - monotonic(), Late)
 
     def line_up(self, task: Task) -> BaseException | None:
@@ -90,7 +90,7 @@ class Door:
         if error is not None:
             return error
         if self.policy.observe:
-            return self.settle(self.state.offer(task, over=True), task)
+            return self._go_over(task)
         answer = lines.line_up(self.state, task, None)
         return None if answer is Verdict.FULL else self.settle(answer, task)
 
@@ -133,17 +133,20 @@ class Door:
     def _when_full(self, task: Task) -> BaseException | None:
         if self.policy.observe:
             self._count_would(_WOULD.get(self.policy.when_full, "discarded"))
-            return self.settle(self.state.offer(task, over=True), task)
+            return self._go_over(task)
         when_full = self.policy.when_full
         if when_full == "discard_oldest":
             return self._displace(task)
         if (when_full == "block" and self._must_not_wait()) or (when_full == "caller_runs" and here.clock):
-            return self.settle(self.state.offer(task, over=True), task)
+            return self._go_over(task)
         if when_full == "raise" or on_event_loop():
             return self._refuse(task)
         if when_full in ("caller_runs", "discard"):
             return self._run_here(task) if when_full == "caller_runs" else self._discard(task)
         return self._block(task, self.policy.submit_timeout, self._still_full)
+
+    def _go_over(self, task: Task) -> BaseException | None:
+        return self.settle(self.state.offer(task, over=True), task)
 
     def _refuse(self, task: Task) -> QueueFull:
         way_out = (
@@ -183,18 +186,22 @@ class Door:
         return None
 
     def _run_here(self, task: Task) -> BaseException | None:
-        before = here.inline
+        before, worker = here.inline, here.worker
+        answer: Verdict | None = None
         try:
             answer = lines.begin_inline(self.state, task, monotonic())
-            if answer is not None:
-                return self.settle(answer, task)
-            self.crew.expect_end(task)
-            here.inline = (*before, task)
-            task.run()
+            if answer is None:
+                self.crew.expect_end(task)
+                here.inline, here.worker = (*before, task), worker or Worker(threading.get_ident())
+                task.run()
         finally:
-            here.inline = before
+            here.inline, here.worker = before, worker
             chores = lines.end_inline(self.state, task, monotonic(), task.outcome())
             self.crew.call_all((), chores if isinstance(chores, list) else ())
+        if answer is Verdict.FULL:  # memory does not suffice for it: it waits as the others do
+            return self._go_over(task) if self._must_not_wait() else self._block(task, None, self._still_full)
+        if answer is not None:
+            return self.settle(answer, task)
         error = None if task.cancelled() else task.exception()
         # On the caller's own thread Ctrl-C is meant for the caller, too.
         return error if isinstance(error, KeyboardInterrupt) else None
@@ -202,7 +209,8 @@ class Door:
     def _must_not_wait(self) -> bool:
         """Return whether a place may have to wait for the current thread, which then must not wait for a place."""
         # In the middle of the other executor's submit it has a permit, and that one may run the call right there.
-        return works_for(self.state) or here.handing is self.state
+        runs = works_for(self.state) or here.handing is self.state
+        return runs or any(task.home is self.state for task in here.inline)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -231,7 +239,7 @@ class Door:
     def _wait(self, task: Task, ticket: Ticket, begin: float, timeout: float | None) -> bool:
         """Return once the ticket was served: True, or False if *timeout* seconds went by before."""
         warned = False
-        foreign = here.state is not None
+        foreign = here.worker is not None or here.state is not None
         seen, since = self.state.started(), begin
         while True:
             now = monotonic()
@@ -273,7 +281,7 @@ class Door:
     # -- small things ---------------------------------------------------------------------------------------------
 
     def _enter_later(self, task: Task) -> None:
-        error = self.settle(self.state.offer(task, over=True), task)
+        error = self._go_over(task)
         if error is not None:
             task.end(error)
 

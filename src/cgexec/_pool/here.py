@@ -14,7 +14,7 @@ __all__ = ["cancel", "checkpoint", "current_task", "here", "on_event_loop", "tri
 
 
 class _Here(threading.local):
-    worker: Worker | None = None
+    worker: Worker | None = None  # nobody's while it runs a task that it has submitted
     state: Admission | None = None  # of the pool that the worker belongs to
     handing: Admission | None = None  # of the pool for which it is in the middle of another executor's submit()
     clock = False  # it is the one thread that looks by time, for all pools

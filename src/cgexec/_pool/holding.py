@@ -114,7 +114,7 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
             state.bounded = funds.bounded or (state.told and funds.budget < inf)
             state.budget = funds.budget - missed
             state.spare, state.alone = funds.spare and not missed, funds.alone
-            state.most = funds.most
+            state.most = funds.most - len(state.inline)  # which are no workers
         chores: list[Chore] = []
         if funds.shut != state.shut:
             state.shut = funds.shut

@@ -116,11 +116,19 @@ def add_blocked(state: Admission, seconds: float) -> None:
 
 
 def begin_inline(state: Admission, task: Task, now: float) -> Verdict | None:
-    """Count the task as one that its submitter runs; CLOSED if nothing is accepted."""
+    """
+    Count the task as one that its submitter runs; CLOSED if nothing is accepted, FULL if memory does not suffice for
+    one more than workers run.
+    """
 
     def part() -> Verdict | None:
         if state.closed is not None:
             return Verdict.CLOSED
+        if state.bounded and not state.observe:
+            # What is held comes first, and so does what may start whatever it needs.
+            if state.held or state.spare or not state.affords(task):
+                return Verdict.FULL
+            state.most -= 1
         state.inline[task] = now
         return None
 

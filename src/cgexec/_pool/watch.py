@@ -207,7 +207,7 @@ class Watch:
             [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
             ended,
             lately,
-            sum(pool.need.allowed for pool in pools),
+            self._wanted_by(pools, reading),
             margin,
             begin,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
@@ -247,6 +247,13 @@ class Watch:
         calls = self._fund(self._narrow([(pool, given) for pool in pools], begin), begin)
         self._look_again(pools, begin, interval, _SHARE, ticks)
         return calls
+
+    @staticmethod
+    def _wanted_by(pools: list[Claim], reading: Reading) -> int:
+        """Return how many tasks could be running, were memory no concern."""
+        threads = 0 if reading.own is None else reading.own.threads
+        callers = any(pool.care.callers for pool in pools)
+        return sum(pool.need.allowed for pool in pools) + (threads if callers else 0)
 
     def _mark(self, pools: list[Claim], reading: Reading | None) -> None:
         """Have what tasks hand in marked wherever anything may come to be held."""
