@@ -46,7 +46,7 @@ class Source:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = ref(pool)
-        self._inner: Pool | None = getattr(pool, "_pool", None)  # not there in the standard pool of CGEXEC_MODE=off
+        self._inner: Pool | None = getattr(pool, "_cgexec_pool", None)  # None with CGEXEC_MODE=off
         self.told: Counts = {}
 
     def stats(self) -> Stats | None:
