@@ -60,4 +60,4 @@ def test_a_threads_clock_is_its_own():
     finally:
         end.set()
         thread.join()
-    assert thread_cpu(2**30) is None
+    assert thread_cpu(2**22) is None  # more than the kernel gives out (PID_MAX_LIMIT)
