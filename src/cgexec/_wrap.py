@@ -16,7 +16,6 @@ from cgexec._options import Options, view
 from cgexec._pool import awaiting, mapping
 from cgexec._pool.admission import Admission
 from cgexec._pool.front import Pool
-from cgexec._pool.hands import CANNOT_JOIN
 from cgexec._pool.inner import Inner, inner
 from cgexec._pool.look import Stats
 from cgexec._pool.relay import Relay
@@ -293,8 +292,6 @@ class BoundedExecutor(Executor):
         if cancel_futures:
             self._cgexec_relay.cancel_in_flight()
         if wait:
-            if self._cgexec_relay.is_worker():
-                raise RuntimeError(CANNOT_JOIN)
             self._cgexec_pool.shutdown(wait=True, cancel=False)
         if self._cgexec_shutdown_inner:
             self._cgexec_relay.shut_inner(wait=wait)

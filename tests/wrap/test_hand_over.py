@@ -1,7 +1,9 @@
 """What comes between a call's being handed over and its end: a cancel, a shutdown, an error. No permit is lost."""
 
 import contextlib
+import gc
 import threading
+import weakref
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future
 
@@ -179,3 +181,25 @@ def test_a_shutdown_from_the_middle_of_a_locked_part_ends_the_other_executor_too
     with pytest.raises(RuntimeError, match="after shutdown"):
         inner.submit(int)
     eventually(lambda: pool.stats().closed)
+
+
+def test_a_refusal_of_the_other_executor_keeps_nothing_of_the_submitter():
+    class Refusing(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            raise OSError("no process is to be had")
+
+    class Local:
+        pass
+
+    def submit(pool):
+        local = Local()
+        with contextlib.suppress(OSError):
+            pool.submit(id, local)
+        return weakref.ref(local)
+
+    with cgexec.wrap(Refusing(), max_in_flight=1) as pool:
+        gc.disable()  # what is kept by a cycle is kept
+        try:
+            assert submit(pool)() is None
+        finally:
+            gc.enable()

@@ -89,7 +89,7 @@ class Controller:
         self.interval = FIRST_S
         self.ring = Ring()
         self.plateau = False  # the last larger size brought nothing, though CPU was left: the interpreter lock
-        self._lock = InterpreterLock(gil)
+        self._gil = InterpreterLock(gil)
         self._since: Sample | None = None
         self._begun = 0.0
         self._changed: float | None = None
@@ -126,7 +126,7 @@ class Controller:
         self._since = sample
         self._mean = view.mean or self._mean
         pressed = self._is_pressed(sample)
-        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._lock.alone(sample))
+        self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._gil.alone(sample))
         self._steady = (self._steady or sample) if pressed else None
         if self._proven is not None and fell(view, self._proven.demand, self._proven.rate, sample.cpus):
             self._proven = None  # that was other work
@@ -213,14 +213,14 @@ class Controller:
         if proven is None or self.size <= proven.size:
             return None
         hoped = self.size / proven.size
-        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._lock.alone(sample)):
+        if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._gil.alone(sample)):
             gain = seen.demand / proven.demand
         else:
             gain = seen.rate / proven.rate if proven.rate else hoped
         if gain >= 1 + WORTH * (hoped - 1):
             return None
         self._up.fail(sample.time, seen, sample.cpus, took=seen.seconds)
-        self.plateau, self._plateau_cpu = self._lock.is_used_up(seen, sample), seen.cpu
+        self.plateau, self._plateau_cpu = self._gil.is_used_up(seen, sample), seen.cpu
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
         why = AS_LOCKED if self.plateau else ""
@@ -232,7 +232,7 @@ class Controller:
             return size, "at the ceiling"
         if self._up.holds(sample.time, view, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
-        lone, asked = self._lock.alone(sample), max(view.asked, 1e-9)
+        lone, asked = self._gil.alone(sample), max(view.asked, 1e-9)
         step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / asked)))
         larger = max(size + 1, math.floor(size * step))
         larger = min(larger, size + 1 + math.floor((aim(view) - wanted(view)) * sample.cpus * QUICK_S / START_S))
@@ -306,7 +306,7 @@ class Controller:
         Have few do the same, where it seems to be the interpreter lock that they wait for, or at the most half of them
         where they wait for CPUs; None elsewhere. How fast tasks end tells, as neighbours may use the CPUs, too.
         """
-        size, seen, locked = self.size, self._pace.seen, self._lock.is_used_up(view, sample)
+        size, seen, locked = self.size, self._pace.seen, self._gil.is_used_up(view, sample)
         if seen is None or size <= sample.floor:
             return None
         # A few that mostly wait may use just one CPU, too: more are tried first, where there may be more.
@@ -316,7 +316,7 @@ class Controller:
         if seen.own < 0.5 * view.own:  # that was other work, and how fast it ended is no measure
             self._pace = Pace(sample.time, self._mean)
             return None
-        if (locked and not self._lock.is_used_up(seen, sample)) or not seen.rate:
+        if (locked and not self._gil.is_used_up(seen, sample)) or not seen.rate:
             return None
         if self._down.holds(sample.time, view, sample.cpus):
             return None
@@ -337,7 +337,7 @@ class Controller:
         if view.rate < AS_GOOD * rate:
             self._down.fail(sample.time, view, sample.cpus)
             return trial.old, what
-        self.plateau, self._plateau_cpu, self._proven = self._lock.is_used_up(view, sample), view.cpu, None
+        self.plateau, self._plateau_cpu, self._proven = self._gil.is_used_up(view, sample), view.cpu, None
         self._up.fail(sample.time, view, sample.cpus)  # that is how many brought nothing
         return size, f"{what}{AS_LOCKED if self.plateau else ''}"
 

@@ -155,26 +155,30 @@ def _asks(amounts: Mapping[str, Amount]) -> bool:
     )
 
 
-def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
+def _far_above(case: Case, what: str) -> Iterator[tuple[int, float, float]]:
+    """Yield line, request and limit where the limit is far above the request."""
     for holder in case.holders():
-        request, limit = _both(holder, "memory")
+        request, limit = _both(holder, what)
         if request and limit >= FAR_ABOVE * request:
-            text = (
-                f"the memory limit is {float(limit / request):.3g} times the request: a pod that uses more than "
-                f"{format_bytes(float(request))} is evicted when the node runs short"
-            )
-            yield Finding("memory-limit-far-above-request", "warning", holder.line_of("limits.memory"), text)
+            yield holder.line_of(f"limits.{what}"), float(request), float(limit)
+
+
+def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
+    for line, request, limit in _far_above(case, "memory"):
+        text = (
+            f"the memory limit is {limit / request:.3g} times the request: a pod that uses more than "
+            f"{format_bytes(request)} is evicted when the node runs short"
+        )
+        yield Finding("memory-limit-far-above-request", "warning", line, text)
 
 
 def cpu_limit_far_above_request(case: Case) -> Iterator[Finding]:
-    for holder in case.holders():
-        request, limit = _both(holder, "cpu")
-        if request and limit >= FAR_ABOVE * request:
-            text = (
-                f"the CPU limit is {float(limit / request):.3g} times the request: on a busy node it may get "
-                f"{format_cpus(float(request))} of {format_cpus(float(limit))}"
-            )
-            yield Finding("cpu-limit-far-above-request", "note", holder.line_of("limits.cpu"), text)
+    for line, request, limit in _far_above(case, "cpu"):
+        text = (
+            f"the CPU limit is {limit / request:.3g} times the request: on a busy node it may get "
+            f"{format_cpus(request)} of {format_cpus(limit)}"
+        )
+        yield Finding("cpu-limit-far-above-request", "note", line, text)
 
 
 def quota_below_one_cpu(case: Case) -> Iterator[Finding]:

@@ -209,8 +209,7 @@ class Door:
     def _must_not_wait(self) -> bool:
         """Return whether a place may have to wait for the current thread, which then must not wait for a place."""
         # In the middle of the other executor's submit it has a permit, and that one may run the call right there.
-        runs = works_for(self.state) or here.handing is self.state
-        return runs or any(task.home is self.state for task in here.inline)
+        return works_for(self.state) or here.handing is self.state
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

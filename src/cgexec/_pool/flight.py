@@ -4,13 +4,12 @@ The flight recorder of this process (``CGEXEC_STATE_DIR``): what the look at mem
 Off, and nothing of it loaded, unless the variable is set.
 """
 
-import atexit
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from cgexec._memory.gauge import Reading
 from cgexec._pool.holding import Need
+from cgexec._pool.parting import at_end
 
 if TYPE_CHECKING:
     from cgexec._pool.recording import Recording
@@ -46,9 +45,7 @@ class Flight:
         from cgexec._pool.recording import start
 
         self._recording = start(folder, _VARIABLE, reading)
-        atexit.register(_close)
-        if (processes := sys.modules.get("multiprocessing.util")) is not None:
-            processes.Finalize(None, _close, exitpriority=-100)  # before 3.14 its children run no atexit handlers
+        at_end(_close)
 
     def close(self) -> None:
         """The process ends well."""

@@ -291,7 +291,7 @@ class Pool:
         if inside:
             raise RuntimeError(INSIDE)
         if wait and done:
-            if self._is_waited_for():
+            if self.crew.is_worker():
                 raise RuntimeError(CANNOT_JOIN)
             self._wait_until_quiet(None)
             self._join(None)
@@ -339,12 +339,8 @@ class Pool:
         self.crew.watch.look()
         return leftovers
 
-    def _is_waited_for(self) -> bool:
-        """Return whether whoever waits for the end of the pool waits for the current thread."""
-        return self.crew.is_worker() or any(task.home is self.state for task in here.inline)
-
     def _check_may_drain(self) -> None:
-        if self._is_waited_for():
+        if self.crew.is_worker():
             raise RuntimeError("drain() was called on a thread that works for this pool, and would wait for itself")
         if self.crew.is_inside():
             raise RuntimeError(f"nothing was drained: {INSIDE}")

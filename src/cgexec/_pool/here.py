@@ -33,10 +33,11 @@ def current_task() -> Task | None:
 
 def works_for(state: Admission) -> bool:
     """
-    Return whether the pool goes on by the current thread, which so must not wait for it: its worker, or the clock's
-    thread, on which the time-outs, looks at memory and late permits of all pools depend.
+    Return whether the pool goes on by the current thread, which so must not wait for it: its worker, a submitter that
+    runs a task of it itself, or the clock's thread, on which the time-outs, looks at memory and late permits of all
+    pools depend.
     """
-    return here.state is state or here.clock
+    return here.state is state or here.clock or any(task.home is state for task in here.inline)
 
 
 def on_event_loop() -> bool:

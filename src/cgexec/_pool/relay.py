@@ -27,7 +27,7 @@ from typing import Any
 from cgexec._pool import endings, life
 from cgexec._pool.admission import Admission
 from cgexec._pool.hands import EXITING, Hands, do_all
-from cgexec._pool.here import here, works_for
+from cgexec._pool.here import here
 from cgexec._pool.inner import Inner
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.relayed import Flight, Relayed
@@ -91,10 +91,6 @@ class Relay(Hands):
         """Call every permit that is not at work: for one that is called twice the second call does nothing."""
         self.mend_for(None)
 
-    def is_worker(self) -> bool:
-        """Return whether this thread runs a call of the pool, or tells of its end; or is the clock's."""
-        return works_for(self.state)
-
     def cancel_in_flight(self) -> None:
         """Cancel what the other executor has not begun, as far as it can tell."""
         found = self.state.enter(lambda: endings.running(self.state))
@@ -146,6 +142,7 @@ class Relay(Hands):
         as *flight* has. *mine* was submitted by the caller, who is told if it cannot be handed over.
         """
         refusal: Exception | None = None
+        answer: int | Exception = 0
         others: list[Worker] = []
         try:
             if flight is not None:
@@ -172,7 +169,10 @@ class Relay(Hands):
             self.call_all(others)
             raise
         if refusal is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal, answer  # or: error, traceback, this frame, error
 
     def _ask(self, permit: Worker, outcome: int, others: list[Worker]) -> Relayed | None:
         """Return the permit's next task, None if there is nothing for it to do."""

@@ -24,6 +24,7 @@ from cgexec._memory.thrash import Thrash
 from cgexec._pool import holding, ticker
 from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
+from cgexec._pool.guard import is_owned
 from cgexec._pool.hands import Hands
 from cgexec._pool.holding import Funds, Need, given_for
 from cgexec._pool.lulls import Lulls
@@ -119,18 +120,15 @@ class Watch:
             return
         # One who finds another at it may have come too late for it to see, and has it look once more.
         self._wanted = True
-        if self._is_ours():  # a finalizer or a handler in the middle of a look of this thread
+        if is_owned(self._lock):  # a finalizer or a handler in the middle of a look of this thread
             return
         try:
             self._look_while_wanted(asking)
         except BaseException:  # interrupted: by then the lock may be taken and not given back
-            while self._is_ours():
+            while is_owned(self._lock):
                 self._looking = False
                 self._lock.release()
             raise
-
-    def _is_ours(self) -> bool:
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001  # as threading.Condition asks
 
     def _look_while_wanted(self, asking: Worker | None) -> None:
         while self._wanted and self._lock.acquire(False):

@@ -20,11 +20,19 @@ Counts = dict[tuple[str, tuple[str, ...]], float]
 _MOST_NAMES = 1000
 
 
-class Pool(Protocol):
-    """What can be watched: any executor of this package."""
+class _Numbers(Protocol):
+    """What has numbers."""
 
     def stats(self) -> Stats:
-        """Return its numbers."""
+        """Return them."""
+
+
+class Pool(_Numbers, Protocol):
+    """What can be watched: any executor of this package."""
+
+    @property
+    def _cgexec_pool(self) -> _Numbers | None:
+        """What it consists of."""
 
 
 class Sample(NamedTuple):
@@ -46,7 +54,7 @@ class Source:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = ref(pool)
-        self._inner: Pool | None = getattr(pool, "_cgexec_pool", None)  # None with CGEXEC_MODE=off
+        self._inner = pool._cgexec_pool  # noqa: SLF001  # the same package; None with CGEXEC_MODE=off
         self.told: Counts = {}
 
     def stats(self) -> Stats | None:
