@@ -82,16 +82,20 @@ class Run:
 
 
 class Pod:
-    """One pod. *fixed* is a size that no controller changes. *psi*: only whether any thread waits for a CPU is seen."""
+    """
+    One pod. *fixed* is a size that no controller changes. *psi*: only whether any thread waits for a CPU is seen.
+    *asks*: by how many it is known how often the interpreter lock is taken; None is not at all.
+    """
 
     def __init__(
         self, phases: Sequence[Phase], *, quota: float | None, machine: int = 64, seed: int = 0, start: int = 8,
         floor: int = 1, ceiling: int = 1000, gil: bool = True, fixed: bool = False, memory_limit: int = 4 << 30,
-        psi: bool = False,
+        psi: bool = False, asks: int | None = 6,
     ) -> None:  # fmt: skip
         self.phases, self.quota, self.machine, self.gil = list(phases), quota, machine, gil
         self.floor, self.ceiling, self.memory_limit = floor, ceiling, memory_limit
-        self.psi = psi
+        self.psi, self.asks = psi, asks
+        self.chance = random.Random(seed + 1)  # noqa: S311  # a model
         self.size = start
         self.controller = None if fixed else Controller(start, gil=gil)
         self.random = random.Random(seed)  # noqa: S311  # a model
@@ -113,7 +117,6 @@ class Pod:
 
     def run(self) -> Run:
         """Run all phases and return what came of it."""
-        self.sample()
         for phase in self.phases:
             self.quota = phase.quota or self.quota
             self.memory_limit = phase.memory_limit or self.memory_limit
@@ -224,7 +227,7 @@ class Pod:
         self.lock_demand += count * share * phase.locked
         self.memory += count * phase.memory
 
-    def sample(self) -> Sample:
+    def sample(self, phase: Phase) -> Sample:
         """Return what the controller sees."""
         waiting = 10**6 if self.waiting == math.inf else int(self.waiting)
         if self.now - self.asked >= LIMITS_S:
@@ -247,14 +250,22 @@ class Pod:
             queued=None if with_quota else self.queued,
             held=bool(waiting and self.running < self.size),
             some=self.psi,
+            locked=self.locked(phase),
         )
+
+    def locked(self, phase: Phase) -> float | None:
+        """Return how often the interpreter lock was found taken."""
+        if self.asks is None:
+            return None
+        share = min(1.0, self.lock_demand * self.speed(phase)) if self.gil else 0.0
+        return sum(self.chance.random() < share for _ in range(self.asks)) / self.asks
 
     def decide(self, phase: Phase) -> None:
         """Ask the controller."""
         reason = ""
         waiting = 10**6 if self.waiting == math.inf else int(self.waiting)
         if self.controller is not None:
-            decision = self.controller.step(self.sample())
+            decision = self.controller.step(self.sample(phase))
             self.size = self.controller.size
             reason = "" if decision is None else decision.reason
             self.start(phase)

@@ -49,9 +49,9 @@ INSIDE = {
         {"__init__"},
     ],
     "_adaptive.": [
-        {"samples", "decisions", "bounds", "clocks", "gauge", "profile"},
+        {"samples", "decisions", "asking", "bounds", "clocks", "gauge", "profile"},
         {"pace", "reasons"},
-        {"lock", "trials"},
+        {"calm", "lock", "trials"},
         {"controller"},
         {"projection"},
         {"__init__"},

@@ -10,19 +10,22 @@ What it does, and whose idea it is:
   one test that sees through the interpreter lock, a slow database and a busy disk alike.
 - With the CPUs used up, a smaller size that uses them as well is kept. Threads beyond that only have the quota run out
   early in each period, and the whole container sleeps for the rest of it. Likewise with the interpreter lock: threads
-  that hand it to one another between two CPUs end fewer tasks than one alone does.
+  that hand it to one another between two CPUs end fewer tasks than one alone does. Once it is taken all the time, no
+  number of workers ends more of them (the utilisation law of queueing networks).
 - What failed is tried again ever more seldom. Neither latency nor exceptions are signals: tasks are not alike.
 """
 
 import math
 
+from cgexec._adaptive.calm import Calm
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.lock import AS_LOCKED, InterpreterLock
+from cgexec._adaptive.lock import InterpreterLock
 from cgexec._adaptive.pace import ENOUGH, EVIDENCE_S, Backoff, Pace, fell
 from cgexec._adaptive.reasons import (
     FREE,
     FULL,
     NEARLY,
+    OURS,
     SOME_THROTTLED,
     THROTTLED,
     aim,
@@ -55,9 +58,6 @@ MOST_STEP = 4.0
 # that was seen to work; after that by a quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
-# Of many small tasks' workers at least this part is enough, if with more the quota runs out; so long it has to, in
-# seconds, as it does once or twice when threads start.
-CALMER, CALM_S = 0.8, 1.0
 # With the interpreter lock used up so many of the workers are tried, once more brought nothing: it ends at one or two,
 # where nothing is waited for but the lock.
 FEW, HALF = 0.25, 0.5
@@ -69,11 +69,9 @@ START_S = 0.0004
 # A step that needs evidence is taken without it after so long: the tasks take minutes. If some have ended, after
 # EVIDENCE_S, unless that is how long evidence takes.
 PATIENCE_S = 5.0
-# A smaller size on trial leaves CPUs unused if those that run beyond it use, for so long, less than this part of what
-# was used before: they wait for something else.
+# A smaller size on trial leaves CPUs unused if it uses less than this part of what was used before; likewise those that
+# run beyond it, if they do so for so long: they wait for something else.
 SURPLUS_S, SURPLUS = 1.0, 0.8
-# So much of what the process uses has to be the pool's: then that all CPU time is used tells something about its size.
-OURS = 0.7
 
 
 class Controller:
@@ -100,15 +98,16 @@ class Controller:
         self._start = size
         self._plateau_cpu = 0.0
         self._was_full = False
-        self._steady: Sample | None = None  # since then all workers of this size have been busy
+        self._calm = Calm()
         self._needed: Needed | None = None
-        self._up, self._down, self._calm = Backoff(2.0, 30.0), Backoff(5.0, 240.0), Backoff(0.4, 60.0)
+        self._up, self._down = Backoff(2.0, 30.0), Backoff(5.0, 240.0)
 
     def begin(self, sample: Sample) -> None:
         """Measure from this sample on: there was nothing to do before it."""
         self._since = sample
         self._begun = self._changed = sample.time
-        self._steady = self._descent = None
+        self._descent = None
+        self._calm.rest()
         self._was_full = False
         self._pace.rest()
         self.interval = FIRST_S
@@ -127,7 +126,7 @@ class Controller:
         self._mean = view.mean or self._mean
         pressed = self._is_pressed(sample)
         self._pace.feed(sample, pressed=pressed, clear=0.5 * FREE * self._gil.alone(sample))
-        self._steady = (self._steady or sample) if pressed else None
+        self._calm.feed(sample, pressed=pressed)
         if self._proven is not None and fell(view, self._proven.demand, self._proven.rate, sample.cpus):
             self._proven = None  # that was other work
         size, reason = self._decide(sample, view, old, pressed=pressed)
@@ -139,7 +138,8 @@ class Controller:
 
     def _adopt(self, now: float, size: int) -> None:
         if size != self.size:
-            self.size, self._changed, self._steady = size, now, None
+            self.size, self._changed = size, now
+            self._calm.rest()
             self._pace = Pace(now, self._mean)
             self.interval = QUICK_S
         elif self._descent is not None and self._descent.base is not None:
@@ -167,13 +167,13 @@ class Controller:
             self.plateau = False
         if self._descent is not None:
             return self._judge_smaller(self._descent, sample, pressed=pressed)
-        less = self._calm_down(sample)
+        less = self._calm.less(sample, self.size)
         if less is None and not pressed:
             return self.size, why_not_pressed(sample)
         less = less or self._try_smaller(sample, view, full=full) or self._try_few(sample, view)
         if less is not None:
             return less
-        reason = why_not_more(view)
+        reason = why_not_more(view) or self._gil.why_not_more(view, sample, sample.time - self._begun)
         if reason is not None:
             return self.size, reason
         if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
@@ -223,7 +223,7 @@ class Controller:
         self.plateau, self._plateau_cpu = self._gil.is_used_up(seen, sample), seen.cpu
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
-        why = AS_LOCKED if self.plateau else ""
+        why = self._gil.words(seen, sample)
         return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did{why}"
 
     def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
@@ -261,18 +261,6 @@ class Controller:
 
     # -- down -------------------------------------------------------------------------------------------------------
 
-    def _calm_down(self, sample: Sample) -> tuple[int, str] | None:
-        """Give up a few workers of many, where that keeps the quota from running out."""
-        if self._steady is None or sample.time - self._steady.time < CALM_S:
-            return None
-        view, self._steady = between(self._steady, sample), sample
-        goal = aim(view)
-        crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE and view.own >= OURS * view.cpu
-        if goal >= FULL or not crowded or self._calm.holds(sample.time, view, sample.cpus):
-            return None
-        self._calm.fail(sample.time, view, sample.cpus)  # seldom enough not to go up and down
-        return math.ceil(self.size * max(CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
-
     def _try_smaller(self, sample: Sample, view: View, *, full: bool) -> tuple[int, str] | None:
         """Have fewer do the same, where all the CPU time there is is used; None where it is not."""
         if not full:
@@ -309,9 +297,10 @@ class Controller:
         size, seen, locked = self.size, self._pace.seen, self._gil.is_used_up(view, sample)
         if seen is None or size <= sample.floor:
             return None
-        # A few that mostly wait may use just one CPU, too: more are tried first, where there may be more.
+        # A few that mostly wait may use just one CPU, too: more are tried first, where the lock may be free.
         most = size >= sample.ceiling
-        if not (locked and (self.plateau or most)) and not (most and crowded(view, sample.cpus)):
+        known = self.plateau or self._gil.is_seen(view, sample)
+        if not (locked and (known or most)) and not (most and crowded(view, sample.cpus)):
             return None
         if seen.own < 0.5 * view.own:  # that was other work, and how fast it ended is no measure
             self._pace = Pace(sample.time, self._mean)
@@ -322,12 +311,16 @@ class Controller:
             return None
         self._descent = Descent(size, view.own, view.demand, sample, rate=seen.rate)
         few = max(sample.floor, 1, math.floor(size * (FEW if locked else HALF)))
-        why = "about one CPU is used, as with the interpreter lock" if locked else "ready threads wait for CPUs"
+        why = self._gil.words(view, sample)[2:] if locked else "ready threads wait for CPUs"
         return few, f"{why}; do few do as much?"
 
     def _judge_few(self, trial: Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
         """Keep few workers that end as many tasks as many did; None while that is not known."""
         size = self.size
+        if view.rate <= OTHER * rate and not self._gil.is_used_up(view, sample):
+            less = self._used_less(trial, size, sample, view)
+            if less is not None:  # what ends need not be waited for
+                return less
         if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
             return None
         self._descent = None
@@ -339,7 +332,7 @@ class Controller:
             return trial.old, what
         self.plateau, self._plateau_cpu, self._proven = self._gil.is_used_up(view, sample), view.cpu, None
         self._up.fail(sample.time, view, sample.cpus)  # that is how many brought nothing
-        return size, f"{what}{AS_LOCKED if self.plateau else ''}"
+        return size, f"{what}{self._gil.words(view, sample)}"
 
     def _judge_smaller(self, trial: Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         size = self.size
@@ -361,10 +354,9 @@ class Controller:
             further = self._try_smaller(sample, view, full=True)
             assert further is not None, "the CPUs are full"
             return further
-        self._down.fail(sample.time, view, sample.cpus)
         need = math.ceil(size * min(trial.old, trial.own / max(view.own, 1e-9)))
-        what = f"{size} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"
-        return min(trial.old, max(size + 1, need)), what
+        old, what = self._fail(trial, size, sample, view)
+        return min(old, max(size + 1, need)), what
 
     def _await_surplus(self, trial: Descent, sample: Sample, *, pressed: bool) -> tuple[int, str]:
         """Wait until no more tasks run than are to, for as long as those that do use the CPUs as before."""
@@ -375,9 +367,19 @@ class Controller:
             self._descent = trial._replace(since=sample)
         elif sample.time - since.time >= SURPLUS_S:
             view = between(since, sample)
-            if view.own < SURPLUS * trial.own:
-                self._descent = None
-                self._down.fail(sample.time, view, sample.cpus)
-                return trial.old, f"{sample.running} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"
+            less = self._used_less(trial, sample.running, sample, view)
+            if less is not None:
+                return less
             self._descent = trial._replace(since=sample)
         return self.size, "waiting for surplus tasks to end"
+
+    def _used_less(self, trial: Descent, workers: int, sample: Sample, view: View) -> tuple[int, str] | None:
+        """End a trial in which CPUs are left unused that were used before; None if they are not."""
+        if view.own >= SURPLUS * trial.own or view.demand >= SURPLUS * trial.demand:
+            return None
+        return self._fail(trial, workers, sample, view)
+
+    def _fail(self, trial: Descent, workers: int, sample: Sample, view: View) -> tuple[int, str]:
+        self._descent = None
+        self._down.fail(sample.time, view, sample.cpus)
+        return trial.old, f"{workers} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"

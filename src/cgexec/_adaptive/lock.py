@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
-from cgexec._adaptive.reasons import SOME_THROTTLED, crowded
+from cgexec._adaptive.reasons import OURS, SOME_THROTTLED, crowded
 from cgexec._adaptive.samples import Sample, View
 
-__all__ = ["AS_LOCKED", "InterpreterLock"]
+__all__ = ["InterpreterLock"]
 
 # It is taken for used up if all threads together use about what one may: between these parts of it.
 _FROM, _TO = 0.85, 1.15
-AS_LOCKED = ", about one CPU: as with the interpreter lock"
+# By how often it was found taken: from the first on nothing more is to be had of it, from the second on fewer are
+# worth a trial, and below the third it is not what tasks wait for.
+_TAKEN, _SEEN, _FREE = 0.9, 0.7, 0.5
+# So many seconds it may take until that is known.
+_ASKED_S = 1.0
 
 
 class InterpreterLock(NamedTuple):
@@ -24,10 +28,31 @@ class InterpreterLock(NamedTuple):
     def is_used_up(self, view: View, sample: Sample) -> bool:
         """
         Return whether it looks as if tasks wait for it: about one CPU is used, there are more, and nobody waits for
-        those, nor does a quota run out. Where there is no more than one to be had, the lock cannot be told from it.
+        those, nor does a quota run out, nor is it known to be free. Where there is no more than one to be had, the lock
+        cannot be told from it.
         """
         alone = self.alone(sample)
         short = crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED
-        if not self.shared or sample.cpus < _TO * alone or short:
+        free = view.locked is not None and view.locked < _FREE
+        if not self.shared or sample.cpus < _TO * alone or short or free:
             return False
         return _FROM * alone <= view.cpu <= _TO * alone
+
+    def is_seen(self, view: View, sample: Sample, share: float = _SEEN) -> bool:
+        """Return whether it is used up, was found taken as often as *share*, and by this pool."""
+        known = view.locked is not None and view.locked >= share and view.own >= OURS * view.cpu
+        return known and self.is_used_up(view, sample)
+
+    def why_not_more(self, view: View, sample: Sample, seconds: float) -> str | None:
+        """Return why a larger size would bring nothing, None if it may; there has been work for so many *seconds*."""
+        if self.is_seen(view, sample, _TAKEN):
+            return "the interpreter lock is used up"
+        if view.locked is None and seconds < _ASKED_S and self.is_used_up(view, sample):
+            return "too early to tell how often the interpreter lock is taken"
+        return None
+
+    def words(self, view: View, sample: Sample) -> str:
+        """Return what to say of it, nothing where it is not used up."""
+        if self.is_seen(view, sample):
+            return ", the interpreter lock is used up"
+        return ", about one CPU: as with the interpreter lock" if self.is_used_up(view, sample) else ""

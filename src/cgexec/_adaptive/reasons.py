@@ -8,6 +8,7 @@ __all__ = [
     "FREE",
     "FULL",
     "NEARLY",
+    "OURS",
     "SOME_THROTTLED",
     "THROTTLED",
     "aim",
@@ -28,6 +29,8 @@ FREE = 0.5
 # The quota runs out in so many of its periods: it is used up, though the load says a little less; or so many that
 # there is nothing to be had from a larger size.
 THROTTLED, SOME_THROTTLED = 0.5, 0.1
+# So much of what the process uses has to be the pool's: then that all CPU time is used tells something about its size.
+OURS = 0.7
 # Ready threads wait for a CPU: half as many as there are CPUs, or where only the time is known in which any does, so
 # much of it.
 QUEUED, MOSTLY = 0.5, 0.8
@@ -96,4 +99,6 @@ def facts(view: View, sample: Sample) -> str:
         facts.append(f"{view.throttled:.0%} of periods throttled")
     if view.queued is not None:
         facts.append(f"{view.queued:.2f} waiting for a CPU")
+    if view.locked:
+        facts.append(f"interpreter lock taken {view.locked:.0%}")
     return ", ".join(facts)

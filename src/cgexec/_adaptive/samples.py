@@ -20,6 +20,7 @@ class Sample(NamedTuple):
         periods: quota periods so far, and *throttled* those in which the quota ran out; None without a quota.
         queued: seconds for which threads of ours were ready and had no CPU, summed over threads; None is unknown.
         some: *queued* is the time in which any thread waited (as PSI tells it), so never more than 1 a second.
+        locked: the share of the time in which the interpreter lock is taken; None is unknown.
         held: memory holds tasks back. *shut*: the memory gate is closed.
     """
 
@@ -40,6 +41,7 @@ class Sample(NamedTuple):
     shut: bool = False
     some: bool = False
     own_seconds: float | None = None
+    locked: float | None = None
 
 
 class View(NamedTuple):
@@ -53,6 +55,7 @@ class View(NamedTuple):
         queued: threads that were ready and had no CPU, on average; None if that is unknown.
         some: *queued* is the share of the time in which there was any.
         mean: seconds that a task took; None if none ended.
+        locked: the sample's.
     """
 
     seconds: float
@@ -64,6 +67,7 @@ class View(NamedTuple):
     mean: float | None
     own: float
     some: bool = False
+    locked: float | None = None
 
     @property
     def asked(self) -> float:
@@ -105,6 +109,7 @@ def between(old: Sample, new: Sample) -> View:
         mean=(new.task_seconds - old.task_seconds) / ended if ended else None,
         own=_own(old, new, cpu, seconds),
         some=new.some,
+        locked=new.locked,
     )
 
 

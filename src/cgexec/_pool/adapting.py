@@ -42,6 +42,8 @@ _BOUNDS_S, _BOUNDS_TIMES = 30.0, 100.0
 _LOOKS = 16
 # Up to this share of the CPUs that there are for certain, nobody waits for one.
 _CLEAR = 0.7
+# Likewise for the interpreter lock, while it is taken no more than this share of the time.
+_LOCKED = 0.5
 # Nothing is known of the CPUs.
 _UNREAD = CpuReading(0.0, None, None, None, None, 0, None)
 # So long after its time the ticker is taken to be kept from looking, in seconds: some times the switch interval.
@@ -245,6 +247,7 @@ class Adapter:
             held=pulse.held,
             shut=pulse.shut,
             some=reading.some,
+            locked=ticker.asks.taken(now),
         )
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
@@ -263,9 +266,8 @@ class Adapter:
         if self._before is not None:
             then, before = self._before
             used = (reading.cpu_seconds - before.cpu_seconds) / max(now - then, 1e-9)
-            room = min(self.bounds.cpus, 1.0) if self._gil else self.bounds.cpus
             if pulse.running > 1:
-                crowded = used > _CLEAR * room
+                crowded = self._is_crowded(now, used)
                 self.profiler.most_cpu = max(self.profiler.most_cpu, used)
             elif reading.throttled_seconds is not None and before.throttled_seconds is not None:
                 stopped = max(0.0, min(now - then, reading.throttled_seconds - before.throttled_seconds))
@@ -276,6 +278,12 @@ class Adapter:
         self._before = now, reading
         self.profiler.locked = self.profiler.locked or self.controller.plateau
         self.profiler.feed(now, looks, crowded=crowded, stopped=stopped)
+
+    def _is_crowded(self, now: float, used: float) -> bool:
+        """Return whether tasks wait for a CPU or the interpreter lock, that many CPUs being used."""
+        locked = ticker.asks.taken(now) if self._gil else 0.0
+        room = self.bounds.cpus if locked is not None else min(self.bounds.cpus, 1.0)
+        return used > _CLEAR * room or (locked or 0.0) > _LOCKED
 
     def profile(self, footprints: list[Known]) -> Profile:
         """Return what was learned. Any thread."""

@@ -11,12 +11,13 @@ from contextlib import suppress
 from time import monotonic, sleep
 from typing import Protocol
 
+from cgexec._adaptive.asking import Asks, sleeps
 from cgexec._memory.fuse import fuse
 from cgexec._pool import life
 from cgexec._pool.beginning import background, begin
 from cgexec._pool.here import here
 
-__all__ = ["Ticking", "call_at", "expects", "forget"]
+__all__ = ["Ticking", "asks", "call_at", "expects", "forget"]
 
 _LOGGER = logging.getLogger("cgexec")
 _NAME = "cgexec-ticker"
@@ -138,9 +139,12 @@ class _Ticker:
                     self.dues.pop(what, None)
                     return what
                 del what  # or a pool would be kept while nothing is due
-            self._wake.acquire(timeout=min(wait, threading.TIMEOUT_MAX))
+            before = sleeps()
+            if not self._wake.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):  # else by one who has the lock
+                asks.woke(monotonic(), sleeps() - before)
 
 
+asks = Asks()  # how often its thread found the interpreter lock taken
 _ticker = _Ticker()
 life.at_exit(lambda: _ticker.stop())  # noqa: PLW0108  # the one there is then
 
