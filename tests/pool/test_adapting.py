@@ -261,6 +261,15 @@ def test_explain_says_why_it_did_not_grow():
         assert "waiting" in pool.explain()
 
 
+@pytest.mark.parametrize(("cpus", "said"), [(2.0, True), (0.5, False)])
+def test_explain_says_what_only_processes_can_use(cpus, said):
+    """What the lock is found by has tests of its own (adaptive/test_lock.py)."""
+    with cgexec.ThreadPoolExecutor(**POD | {"limits": make_limits(cpus=cpus, cpu_quota=cpus)}) as pool:
+        assert "only processes" not in pool.explain()
+        pool._cgexec_pool.adapter.controller.plateau = True
+        assert ("only processes can use (cgexec.wrap)" in pool.explain()) == said
+
+
 def in_process(code, **environ):
     env = {**{name: value for name, value in os.environ.items() if not name.startswith("CGEXEC_")}, **environ}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)

@@ -34,6 +34,7 @@ from cgexec._adaptive.reasons import (
     wanted,
     why_not_more,
     why_not_pressed,
+    workers,
 )
 from cgexec._adaptive.samples import Sample, View, between
 from cgexec._adaptive.trials import OTHER, Descent, Needed, Proven, cost
@@ -224,7 +225,7 @@ class Controller:
         self._proven = None
         back = min(self.size - 1, max(proven.size, math.floor(proven.size * gain)))
         why = self._gil.words(seen, sample)
-        return back, f"{self.size} workers did {gain:.2f} times what {proven.size} did{why}"
+        return back, f"{workers(self.size)} did {gain:.2f} times what {proven.size} did{why}"
 
     def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
         size = self.size
@@ -324,7 +325,7 @@ class Controller:
         if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
             return None
         self._descent = None
-        what = f"{size} workers did {view.rate / rate:.2f} times what {trial.old} did"
+        what = f"{workers(size)} did {view.rate / rate:.2f} times what {trial.old} did"
         if view.rate > OTHER * rate:
             return trial.old, f"{what}: other work"
         if view.rate < AS_GOOD * rate:
@@ -373,13 +374,13 @@ class Controller:
             self._descent = trial._replace(since=sample)
         return self.size, "waiting for surplus tasks to end"
 
-    def _used_less(self, trial: Descent, workers: int, sample: Sample, view: View) -> tuple[int, str] | None:
+    def _used_less(self, trial: Descent, number: int, sample: Sample, view: View) -> tuple[int, str] | None:
         """End a trial in which CPUs are left unused that were used before; None if they are not."""
         if view.own >= SURPLUS * trial.own or view.demand >= SURPLUS * trial.demand:
             return None
-        return self._fail(trial, workers, sample, view)
+        return self._fail(trial, number, sample, view)
 
-    def _fail(self, trial: Descent, workers: int, sample: Sample, view: View) -> tuple[int, str]:
+    def _fail(self, trial: Descent, number: int, sample: Sample, view: View) -> tuple[int, str]:
         self._descent = None
         self._down.fail(sample.time, view, sample.cpus)
-        return trial.old, f"{workers} workers used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"
+        return trial.old, f"{workers(number)} used {view.own:.2f} CPUs, {trial.old} used {trial.own:.2f}"

@@ -17,6 +17,7 @@ __all__ = [
     "wanted",
     "why_not_more",
     "why_not_pressed",
+    "workers",
 ]
 
 # Loads are shares of the CPUs that may be used. Chosen with bench/simulate.py and bench/oracle.py.
@@ -88,6 +89,11 @@ def why_not_pressed(sample: Sample) -> str:
     if not sample.waiting:
         return "nothing waits"
     return "workers are idle" if sample.idle else "not all workers have a task yet"
+
+
+def workers(number: int) -> str:
+    """Return so many workers, in words."""
+    return "1 worker" if number == 1 else f"{number} workers"
 
 
 def facts(view: View, sample: Sample) -> str:

@@ -44,6 +44,7 @@ _LOOKS = 16
 _CLEAR = 0.7
 # Likewise for the interpreter lock, while it is taken no more than this share of the time.
 _LOCKED = 0.5
+_ADVICE = "  the interpreter lock seems to be used up, and CPUs are left: those only processes can use (cgexec.wrap)"
 # Nothing is known of the CPUs.
 _UNREAD = CpuReading(0.0, None, None, None, None, 0, None)
 # So long after its time the ticker is taken to be kept from looking, in seconds: some times the switch interval.
@@ -304,7 +305,10 @@ class Adapter:
         """Return the last decisions for people, the latest first."""
         kept = self.controller.ring.all()[-5:]
         head = f"  the size follows the load, from {self.bounds.floor} to {self.bounds.ceiling} workers"
-        return [f"{head}; what was decided last:" if kept else f"{head}; nothing was decided yet"] + [
+        lines = [f"{head}; what was decided last:" if kept else f"{head}; nothing was decided yet"]
+        if self.controller.plateau and self.bounds.cpus > 1:
+            lines.insert(0, _ADVICE)
+        return lines + [
             f"    {now - each.when:.3g} s ago{f' ({each.times} times)' if each.times > 1 else ''}: "
             + (f"stays at {each.size}" if each.old == each.size else f"{each.old} -> {each.size}")
             + f", {each.reason}"
