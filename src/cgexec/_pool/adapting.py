@@ -248,7 +248,7 @@ class Adapter:
             held=pulse.held,
             shut=pulse.shut,
             some=reading.some,
-            locked=ticker.asks.taken(now),
+            locked=ticker.asks.taken(now) if self._gil else None,
         )
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
