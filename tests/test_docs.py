@@ -19,6 +19,8 @@ import cgexec
 from support.browser import after_scripts
 
 ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "cgexec"
+PROPER = ("_kernel", "_memory", "_adaptive", "_pool")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 # What builds the pages, and what the modules import whose docstrings they show.
 BUILDERS = ("sphinx", "myst_parser", "furo", "anyio", "distributed", "opentelemetry", "prometheus_client", "starlette")
@@ -108,3 +110,12 @@ def test_links_lead_to_files(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_design_names_every_module_of_the_library_proper():
+    """What leaves the library to others is said as a whole: a command, a recorder, metrics."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    told = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]+)`", text))))
+    proper = [*SOURCE.glob("_[a-z]*.py"), *(path for each in PROPER for path in (SOURCE / each).glob("[a-z]*.py"))]
+    assert len(proper) > 100
+    assert [path.stem for path in proper if path.stem not in told] == []
