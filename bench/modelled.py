@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cgexec._adaptive.asking import Asks
 from cgexec._adaptive.controller import Controller
 from cgexec._adaptive.samples import Sample
 
@@ -84,17 +85,17 @@ class Run:
 class Pod:
     """
     One pod. *fixed* is a size that no controller changes. *psi*: only whether any thread waits for a CPU is seen.
-    *asks*: by how many it is known how often the interpreter lock is taken; None is not at all.
+    *asks*: whether each look asks for the interpreter lock, and it is known so how often it is taken.
     """
 
     def __init__(
         self, phases: Sequence[Phase], *, quota: float | None, machine: int = 64, seed: int = 0, start: int = 8,
         floor: int = 1, ceiling: int = 1000, gil: bool = True, fixed: bool = False, memory_limit: int = 4 << 30,
-        psi: bool = False, asks: int | None = 6,
+        psi: bool = False, asks: bool = True,
     ) -> None:  # fmt: skip
         self.phases, self.quota, self.machine, self.gil = list(phases), quota, machine, gil
         self.floor, self.ceiling, self.memory_limit = floor, ceiling, memory_limit
-        self.psi, self.asks = psi, asks
+        self.psi, self.asks = psi, Asks() if asks else None
         self.chance = random.Random(seed + 1)  # noqa: S311  # a model
         self.size = start
         self.controller = None if fixed else Controller(start, gil=gil)
@@ -255,10 +256,11 @@ class Pod:
 
     def locked(self, phase: Phase) -> float | None:
         """Return how often the interpreter lock was found taken."""
-        if self.asks is None:
+        if self.asks is None or not self.gil:
             return None
-        share = min(1.0, self.lock_demand * self.speed(phase)) if self.gil else 0.0
-        return sum(self.chance.random() < share for _ in range(self.asks)) / self.asks
+        share = min(1.0, self.lock_demand * self.speed(phase))
+        self.asks.woke(self.now, 1 + (self.chance.random() < share))
+        return self.asks.taken(self.now)
 
     def decide(self, phase: Phase) -> None:
         """Ask the controller."""

@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import wait
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -262,12 +263,45 @@ def test_explain_says_why_it_did_not_grow():
 
 
 @pytest.mark.parametrize(("cpus", "said"), [(2.0, True), (0.5, False)])
-def test_explain_says_what_only_processes_can_use(cpus, said):
+def test_explain_says_what_only_processes_can_use_while_there_is_work(cpus, said):
     """What the lock is found by has tests of its own (adaptive/test_lock.py)."""
-    with cgexec.ThreadPoolExecutor(**POD | {"limits": make_limits(cpus=cpus, cpu_quota=cpus)}) as pool:
-        assert "only processes" not in pool.explain()
-        pool._cgexec_pool.adapter.controller.plateau = True
-        assert ("only processes can use (cgexec.wrap)" in pool.explain()) == said
+    with cgexec.ThreadPoolExecutor(
+        4, adaptive=True, **POD | {"limits": make_limits(cpus=cpus, cpu_quota=cpus)}
+    ) as pool:
+        controller = pool._cgexec_pool.adapter.controller
+        with holding(pool) as hold:
+            hold.queue(9)
+            hold.started(4)
+            eventually(lambda: "stays at 4" in pool.explain())
+            assert "only processes" not in pool.explain()
+            controller.plateau = True
+            assert ("only processes can use (cgexec.wrap)" in pool.explain()) == said
+        eventually(lambda: "only processes" not in pool.explain())
+
+
+@pytest.mark.parametrize(("taken", "crowded"), [(0.4, False), (0.6, True)])
+def test_what_is_known_of_the_lock_reaches_controller_and_profile(monkeypatch, taken, crowded):
+    """Four tasks that wait, on two CPUs: they use no CPU, so they are crowded only if they wait for the lock."""
+    samples, crowds = [], []
+    asks = SimpleNamespace(taken=lambda now, since: taken, was_taken=lambda: False, woke=lambda now, slept: None)
+    monkeypatch.setattr(ticker, "asks", asks)
+    with cgexec.ThreadPoolExecutor(4, adaptive=True, **POD) as pool:
+        adapter = pool._cgexec_pool.adapter
+        adapter._gil = True  # also in a build without
+        step, feed = adapter.controller.step, adapter.profiler.feed
+        monkeypatch.setattr(adapter.controller, "step", lambda sample: samples.append(sample) or step(sample))
+
+        def fed(*at, crowded, **told):
+            crowds.append(crowded)
+            feed(*at, crowded=crowded, **told)
+
+        monkeypatch.setattr(adapter.profiler, "feed", fed)
+        with holding(pool) as hold:
+            hold.queue(9)
+            hold.started(4)
+            eventually(lambda: len(crowds) >= 4)
+    assert {sample.locked for sample in samples} == {taken}
+    assert crowds[-1] == crowded
 
 
 def in_process(code, **environ):

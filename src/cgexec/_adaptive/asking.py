@@ -10,7 +10,7 @@ except ImportError:  # Windows
 __all__ = ["Asks", "sleeps"]
 
 # So many asks are remembered for so many seconds, and from so many on they tell something.
-_MOST, _REMEMBERED_S, _LEAST = 8, 2.0, 4
+_MOST, _REMEMBERED_S, _LEAST = 8, 4.0, 4
 _THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)  # Linux
 
 
@@ -19,7 +19,10 @@ def sleeps() -> int:
     Return how often this thread went to sleep of its own accord so far: ``ru_nvcsw`` of getrusage(2), which lets go of
     no lock. 0 where that is not counted.
     """
-    return 0 if _THREAD is None else resource.getrusage(_THREAD).ru_nvcsw
+    try:
+        return 0 if _THREAD is None else resource.getrusage(_THREAD).ru_nvcsw
+    except (OSError, ValueError):  # forbidden by seccomp, or unknown to who stands for the kernel
+        return 0
 
 
 class Asks:
@@ -40,7 +43,12 @@ class Asks:
         if slept:  # it is counted here
             self._last.append((now, slept > 1))
 
-    def taken(self, now: float) -> float | None:
-        """Return the share of the last asks that found the lock taken; None if they were few."""
-        found = [taken for when, taken in list(self._last) if now - when <= _REMEMBERED_S]
+    def taken(self, now: float, since: float = 0.0) -> float | None:
+        """Return the share of the last asks that found the lock taken, *since* then; None if they were few."""
+        found = [taken for when, taken in list(self._last) if when >= max(since, now - _REMEMBERED_S)]
         return sum(found) / len(found) if len(found) >= _LEAST else None
+
+    def was_taken(self) -> bool:
+        """Return whether the last ask found it taken."""
+        last = list(self._last)[-1:]
+        return bool(last) and last[0][1]

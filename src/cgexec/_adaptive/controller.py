@@ -19,7 +19,7 @@ import math
 
 from cgexec._adaptive.calm import Calm
 from cgexec._adaptive.decisions import Decision, Ring
-from cgexec._adaptive.lock import InterpreterLock
+from cgexec._adaptive.lock import USED_UP, InterpreterLock
 from cgexec._adaptive.pace import ENOUGH, EVIDENCE_S, Backoff, Pace, fell
 from cgexec._adaptive.reasons import (
     FREE,
@@ -175,6 +175,8 @@ class Controller:
         if less is not None:
             return less
         reason = why_not_more(view) or self._gil.why_not_more(view, sample, sample.time - self._begun)
+        if reason == USED_UP:
+            self.plateau, self._plateau_cpu = True, view.cpu
         if reason is not None:
             return self.size, reason
         if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
@@ -318,12 +320,10 @@ class Controller:
     def _judge_few(self, trial: Descent, rate: float, sample: Sample, view: View) -> tuple[int, str] | None:
         """Keep few workers that end as many tasks as many did; None while that is not known."""
         size = self.size
-        if view.rate <= OTHER * rate and not self._gil.is_used_up(view, sample):
-            less = self._used_less(trial, size, sample, view)
-            if less is not None:  # what ends need not be waited for
-                return less
         if view.ended < max(ENOUGH, 2 * sample.running) and view.seconds < PATIENCE_S:
-            return None
+            # What ends need not be waited for if they leave CPUs unused, but for those that threads hand the lock by.
+            other = view.rate > OTHER * rate or self._gil.is_used_up(view, sample)
+            return None if other else self._used_less(trial, size, sample, view)
         self._descent = None
         what = f"{workers(size)} did {view.rate / rate:.2f} times what {trial.old} did"
         if view.rate > OTHER * rate:

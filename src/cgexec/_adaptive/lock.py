@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cgexec._adaptive.reasons import OURS, SOME_THROTTLED, crowded
 from cgexec._adaptive.samples import Sample, View
 
-__all__ = ["InterpreterLock"]
+__all__ = ["USED_UP", "InterpreterLock"]
 
 # It is taken for used up if all threads together use about what one may: between these parts of it.
 _FROM, _TO = 0.85, 1.15
@@ -14,6 +14,7 @@ _FROM, _TO = 0.85, 1.15
 _TAKEN, _SEEN, _FREE = 0.9, 0.7, 0.5
 # So many seconds it may take until that is known.
 _ASKED_S = 1.0
+USED_UP = "the interpreter lock is used up"
 
 
 class InterpreterLock(NamedTuple):
@@ -46,13 +47,14 @@ class InterpreterLock(NamedTuple):
     def why_not_more(self, view: View, sample: Sample, seconds: float) -> str | None:
         """Return why a larger size would bring nothing, None if it may; there has been work for so many *seconds*."""
         if self.is_seen(view, sample, _TAKEN):
-            return "the interpreter lock is used up"
-        if view.locked is None and seconds < _ASKED_S and self.is_used_up(view, sample):
+            return USED_UP
+        early = view.locked is None and seconds < _ASKED_S and view.own >= OURS * view.cpu
+        if early and self.is_used_up(view, sample):
             return "too early to tell how often the interpreter lock is taken"
         return None
 
     def words(self, view: View, sample: Sample) -> str:
         """Return what to say of it, nothing where it is not used up."""
         if self.is_seen(view, sample):
-            return ", the interpreter lock is used up"
+            return f", {USED_UP}"
         return ", about one CPU: as with the interpreter lock" if self.is_used_up(view, sample) else ""

@@ -98,7 +98,7 @@ class Adapter:
         self._due = 0.0  # nobody looks before
         self.profiler = Profiler()
         self.throttled: float | None = None  # the share of quota periods since the last look, None without a quota
-        self.controller: _Controlling = Projection(size, state.limit) if observe else Controller(size, gil=gil)
+        self.controller: _Controlling = Projection(size, state.limit, gil=gil) if observe else Controller(size, gil=gil)
         self._state, self._apply, self._gil, self._observe = state, apply, gil, observe
         self._range = range_
         self._bounds_due = monotonic() + _BOUNDS_S
@@ -109,6 +109,7 @@ class Adapter:
         # What was counted when there was nothing to do, and the time and the process's CPU time when there was again.
         self._rest: Sample | None = None
         self._woke = 0.0, 0.0
+        self._begun = monotonic()  # asks for the interpreter lock that are older were other work's
         self._turned_away = 0
 
     def wake(self) -> None:
@@ -211,6 +212,7 @@ class Adapter:
         rest, self._rest = self._rest, None
         if rest is not None:
             time, cpu = self._woke
+            self._begun = time
             self.controller.begin(rest._replace(time=time, cpu_seconds=cpu))
 
     def _derive(self, workers: int) -> None:
@@ -248,7 +250,7 @@ class Adapter:
             held=pulse.held,
             shut=pulse.shut,
             some=reading.some,
-            locked=ticker.asks.taken(now) if self._gil else None,
+            locked=self._locked(now),
         )
 
     # -- what is learned about the tasks ----------------------------------------------------------------------------
@@ -282,9 +284,17 @@ class Adapter:
 
     def _is_crowded(self, now: float, used: float) -> bool:
         """Return whether tasks wait for a CPU or the interpreter lock, that many CPUs being used."""
-        locked = ticker.asks.taken(now) if self._gil else 0.0
-        room = self.bounds.cpus if locked is not None else min(self.bounds.cpus, 1.0)
-        return used > _CLEAR * room or (locked or 0.0) > _LOCKED
+        if not self._gil:
+            return used > _CLEAR * self.bounds.cpus
+        locked = self._locked(now)
+        if locked is None:
+            return used > _CLEAR * min(self.bounds.cpus, 1.0)
+        # The last ask, as the share follows with a delay.
+        return used > _CLEAR * self.bounds.cpus or locked > _LOCKED or ticker.asks.was_taken()
+
+    def _locked(self, now: float) -> float | None:
+        """Return how much of the time the interpreter lock is taken; None is unknown, or there is no lock."""
+        return ticker.asks.taken(now, self._begun) if self._gil else None
 
     def profile(self, footprints: list[Known]) -> Profile:
         """Return what was learned. Any thread."""
@@ -306,7 +316,7 @@ class Adapter:
         kept = self.controller.ring.all()[-5:]
         head = f"  the size follows the load, from {self.bounds.floor} to {self.bounds.ceiling} workers"
         lines = [f"{head}; what was decided last:" if kept else f"{head}; nothing was decided yet"]
-        if self.controller.plateau and self.bounds.cpus > 1:
+        if self.controller.plateau and self.bounds.cpus > 1 and self._rest is None:
             lines.insert(0, _ADVICE)
         return lines + [
             f"    {now - each.when:.3g} s ago{f' ({each.times} times)' if each.times > 1 else ''}: "

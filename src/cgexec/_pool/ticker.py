@@ -165,8 +165,8 @@ def forget(what: Ticking) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _ticker  # noqa: PLW0603  # a new process has none of the parent's threads
-    _ticker = _Ticker()
+    global _ticker, asks  # a new process has none of the parent's threads
+    _ticker, asks = _Ticker(), Asks()
 
 
 if hasattr(os, "register_at_fork"):
