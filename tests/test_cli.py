@@ -14,7 +14,7 @@ import pytest
 import cgexec
 from cgexec._cli import main
 from cgexec._cli.fold import fold
-from cgexec._signals import signals_interrupt
+from cgexec._signals import signals_interrupt, signals_wait
 from support.trees import GIB, build, v2_machine
 
 POD = "cpu=2,memory=4Gi,cpu-request=0.1,memory-request=1Gi"
@@ -344,6 +344,28 @@ def test_in_a_thread_of_somebody_elses_program_signals_are_left_alone():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(look).result(60) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_signals_wait_for_a_child_that_is_being_started(number):
+    done = []
+
+    def start():
+        with signals_wait():
+            signal.raise_signal(number)
+            done.append(True)
+
+    with signals_interrupt(), pytest.raises(KeyboardInterrupt):
+        start()
+    assert done
+
+
+def test_signals_that_interrupt_nothing_are_left_alone():
+    before = signal.getsignal(signal.SIGHUP)
+    with signals_wait():
+        assert signal.getsignal(signal.SIGHUP) is before
+    with ThreadPoolExecutor(1) as pool, signals_wait():
+        assert pool.submit(signal.getsignal, signal.SIGHUP).result(60) is before
 
 
 def test_help_and_version():

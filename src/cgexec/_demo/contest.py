@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 from cgexec._demo.arena import Arena, Seat
 from cgexec._demo.child import Job
 from cgexec._demo.work import Plan
+from cgexec._signals import signals_wait
 
 __all__ = ["NAMES", "Outcome", "Run", "contest"]
 
@@ -159,7 +160,8 @@ def contest(plan: Plan, arena: Arena, *, together: bool, show: Callable[[Sequenc
         for names in [NAMES] if together else [(name,) for name in NAMES]:
             seats = [arena.seat(name, plan.memory) for name in names]
             for name, seat in zip(names, seats, strict=True):
-                runs.append(Run(name, plan, seat))
+                with signals_wait():
+                    runs.append(Run(name, plan, seat))
             _follow(runs, lambda: show(runs))
     finally:
         for run in runs:
