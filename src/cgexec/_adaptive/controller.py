@@ -59,8 +59,8 @@ MOST_STEP = 4.0
 # that was seen to work; after that by a quarter a second.
 BLIND = 8
 BLIND_STEP, BLIND_S = 1.25, 1.0
-# With the interpreter lock used up so many of the workers are tried, once more brought nothing: it ends at one or two,
-# where nothing is waited for but the lock.
+# With the interpreter lock used up so many of the workers are tried, once that is known or more brought nothing: it
+# ends at one or two, where nothing is waited for but the lock.
 FEW, HALF = 0.25, 0.5
 # CPUs that what is not a task may use.
 SLACK = 0.1

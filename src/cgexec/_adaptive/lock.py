@@ -1,4 +1,4 @@
-"""Whether tasks seem to wait for the interpreter lock, as far as the use of the CPUs tells. Pure."""
+"""Whether tasks wait for the interpreter lock: by the use of the CPUs, and how often it is found taken. Pure."""
 
 from typing import NamedTuple
 
