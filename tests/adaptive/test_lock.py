@@ -241,3 +241,13 @@ def test_a_count_that_is_refused_is_none(monkeypatch, error):
     monkeypatch.setattr(asking, "_THREAD", 1)
     monkeypatch.setattr(asking, "resource", SimpleNamespace(getrusage=refuse))
     assert sleeps() == 0
+
+
+@pytest.mark.parametrize(("locked", "cpu", "size"), [(1.0, 1.0, 2), (None, 1.0, 8), (1.0, 0.9, 8)])
+def test_few_that_use_the_lock_up_are_kept_though_the_cpus_have_become_slower(locked, cpu, size):
+    """Eight ended 200 a second, two end 160: a neighbour, or a CPU's clock."""
+    bench = on_trial(Bench(gil=True, locked=locked), cpu=1.0, ended=20, queued=0.2)
+    while bench.controller.ring.all()[-1].size == 2 and " did " not in bench.controller.ring.all()[-1].reason:
+        bench.step(cpu=cpu, ended=16)
+    assert bench.controller.size == size
+    assert "did 0.80 times what 8 did" in bench.controller.ring.all()[-1].reason

@@ -51,8 +51,9 @@ WORTH = 0.25
 CLEAR = 1.3
 # But not less than this: smaller steps are judged together.
 SHOWS = 1.1
-# A smaller size is as good if it uses this much of the CPU time.
-AS_GOOD = 0.95
+# A smaller size is as good if it uses this much of the CPU time, or ends this much of the tasks; the second where it is
+# seen to use up the interpreter lock, as the larger one did.
+AS_GOOD, AS_GOOD_LOCKED = 0.95, 0.7
 # A step is to twice the size, or to so many times it while even that would leave half of the CPUs unused.
 MOST_STEP = 4.0
 # With no task ended at the new size, it grows to so many times the size it began with, or by one step from the last
@@ -328,7 +329,9 @@ class Controller:
         what = f"{workers(size)} did {view.rate / rate:.2f} times what {trial.old} did"
         if view.rate > OTHER * rate:
             return trial.old, f"{what}: other work"
-        if view.rate < AS_GOOD * rate:
+        # Where they use the lock up as many did, they do as much; how fast a CPU is varies more than that.
+        as_good = self._gil.is_seen(view, sample) and view.own >= AS_GOOD * trial.own
+        if view.rate < (AS_GOOD_LOCKED if as_good else AS_GOOD) * rate:
             self._down.fail(sample.time, view, sample.cpus)
             return trial.old, what
         self.plateau, self._plateau_cpu, self._proven = self._gil.is_used_up(view, sample), view.cpu, None
