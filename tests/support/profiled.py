@@ -7,6 +7,7 @@ import threading
 import time
 
 MIB = 1 << 20
+_FIRST = threading.Lock()
 
 
 def _callers():
@@ -38,6 +39,7 @@ def talking(text):
 
 def dying_beside_another():
     if _callers() == 2:
+        _FIRST.acquire()  # for good: two that leave at once would both write what the coverage tool has counted
         os.write(2, b"caf\xe9")
         os._exit(3)
     time.sleep(0.01)
