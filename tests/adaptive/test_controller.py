@@ -328,6 +328,22 @@ def test_steps_too_small_to_show_are_judged_together():
     assert changes[2].reason == "115 workers did 1.00 times what 100 did"
 
 
+def test_a_small_step_is_kept_that_ends_more_for_less_cpu_time():
+    bench = Bench(100, gil=True, ceiling=1000, periods=None, throttled=None)
+    bench.step(cpu=1.8, ended=400)  # the CPUs may become faster, as neighbours on the machine end
+    decisions = [bench.step(cpu=1.7, ended=4 * bench.controller.size) for _ in range(30)]
+    assert bench.controller.size > 115
+    assert all(each.size >= each.old for each in decisions)
+
+
+def test_how_many_the_cpus_need_is_not_remembered_for_ever():
+    bench = Bench(100, ceiling=100)
+    bench.step(cpu=1.6, ended=1000)
+    decisions = [bench.step(cpu=2.0, ended=1000, throttled=1.0) for _ in range(110)]
+    tried = [each for each in decisions if each.reason == "the CPUs are used up; do fewer do as much?"]
+    assert 10 < tried[0].when < 10.5
+
+
 @pytest.mark.parametrize(
     ("ended", "size"), [pytest.param(1000, 100, id="such work"), pytest.param(100, 50, id="other")]
 )

@@ -10,7 +10,7 @@ __all__ = ["OTHER", "Descent", "Needed", "Proven", "cost"]
 # If so many times as many tasks end, or a task costs so many times as much, it is because tasks are others now.
 OTHER = 3.0
 # What the CPUs need is believed for so long without trying, in seconds.
-_REMEMBERED_S = 3.0
+_REMEMBERED_S = 10.0
 
 
 class Proven(NamedTuple):
