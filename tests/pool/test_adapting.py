@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import wait
 from contextlib import suppress
+from time import monotonic, process_time
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +99,18 @@ def test_workers_look_where_nobody_else_comes_to_it(no_ticker):
             eventually(lambda: pool.stats().limit > 8)
         finally:
             done.set()
+
+
+def test_the_first_look_decides(no_ticker):
+    with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool) as hold:
+        hold.queue(30)
+        hold.started(8)
+        adapter = pool._cgexec_pool.adapter
+        adapter._woke = monotonic() - 0.1, process_time()
+        adapter.tick(1e9)
+        (decision,) = adapter.controller.ring.all()
+        assert decision.size > 8
+        hold.started(1)
 
 
 def test_a_look_that_fails_ends_no_worker(no_ticker, monkeypatch, caplog):
@@ -372,14 +385,14 @@ def test_the_profile_leaves_out_the_time_without_work():
     with cgexec.ThreadPoolExecutor(1, adaptive=True, memory_guard=False, **POD) as pool:
         adapter = pool._cgexec_pool.adapter
         pool.submit(burn, 0.3).result(SOON)
-        eventually(lambda: adapter._rest is not None)
+        eventually(lambda: adapter._rest is not None and adapter._rest.ended == 1)
         rest = adapter._rest
         assert adapter.profiler._last == {}
         begun = []
         begin = adapter.controller.begin
         adapter.controller.begin = lambda sample: begun.append(sample) or begin(sample)
         pool.submit(burn, 0.3).result(SOON)
-        eventually(lambda: adapter._rest is not None)
+        eventually(lambda: adapter._rest is not None and adapter._rest.ended == 2)
     (sample,) = begun
     assert sample.ended == rest.ended == 1
     assert sample.time > rest.time

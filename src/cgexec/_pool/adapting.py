@@ -79,6 +79,9 @@ class _Pulse(NamedTuple):
     busy: list[tuple[Worker, Task]]
 
 
+_NOTHING = _Pulse(0, 0, 0, 0, 0, 0.0, held=False, shut=False, staff=[], busy=[])
+
+
 class Adapter:
     """
     Looks at a pool by time while it has work, and has it resized.
@@ -106,11 +109,11 @@ class Adapter:
         self._before: tuple[float, CpuReading] | None = None
         first = _gauge.read(monotonic())  # now, as it is a long one
         self._changes, self._quota = first.changes, first.quota
-        # What was counted when there was nothing to do, and the time and the process's CPU time when there was again.
-        self._rest: Sample | None = None
-        self._woke = 0.0, 0.0
+        self._woke = 0.0, 0.0  # the time and the process's CPU time when there was something to do again
         self._begun = monotonic()  # asks for the interpreter lock that are older were other work's
         self._turned_away = 0
+        # What was counted when there was nothing to do, as in the beginning.
+        self._rest: Sample | None = self._sample(self._begun, _NOTHING, _UNREAD)._replace(own_seconds=0.0)
 
     def wake(self) -> None:
         """Begin to look: there is work. Any thread."""
