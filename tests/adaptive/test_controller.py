@@ -336,6 +336,14 @@ def test_a_small_step_is_kept_that_ends_more_for_less_cpu_time():
     assert all(each.size >= each.old for each in decisions)
 
 
+def test_a_small_step_of_many_small_tasks_is_judged_by_cpu_time():
+    """Else the quota would run out by it."""
+    bench = Bench(100, gil=True, ceiling=1000)
+    bench.step(cpu=1.7, ended=400)
+    reasons = [bench.step(cpu=1.6, ended=4 * bench.controller.size).reason for _ in range(30)]
+    assert any("times what 100 did" in reason for reason in reasons)
+
+
 def test_how_many_the_cpus_need_is_not_remembered_for_ever():
     bench = Bench(100, ceiling=100)
     bench.step(cpu=1.6, ended=1000)

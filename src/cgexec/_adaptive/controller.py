@@ -48,7 +48,8 @@ QUICK_S, SLOW_S = 0.1, 0.5
 WORTH = 0.25
 # Smaller steps than this may not show in the tasks that end, which come too unevenly. CPU time does, with the waiting
 # for it: where there is enough of that to measure, neighbours that come and go do not disturb it either. But it does
-# not where a CPU becomes faster meanwhile: so either is enough.
+# not where a CPU becomes faster meanwhile: so either is enough, except for many small tasks, which the quota would
+# run out by.
 CLEAR = 1.3
 # But not less than this: smaller steps are judged together.
 SHOWS = 1.1
@@ -220,7 +221,7 @@ class Controller:
         hoped = self.size / proven.size
         if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._gil.alone(sample)):
             gain = seen.demand / proven.demand
-            if hoped < CLEAR and proven.rate:
+            if hoped < CLEAR and proven.rate and aim(seen) == FULL:
                 gain = max(gain, seen.rate / proven.rate)
         else:
             gain = seen.rate / proven.rate if proven.rate else hoped
