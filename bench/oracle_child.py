@@ -5,6 +5,7 @@ JSON: tasks ended a second, and the share of quota periods in which the quota ra
 
 import hashlib
 import json
+import random
 import sys
 import threading
 import time
@@ -28,6 +29,14 @@ def interpret(milliseconds: float) -> None:
         pass
 
 
+def uneven(milliseconds: float) -> float:
+    """
+    Return half to one and a half times as long, at random: no task is as long as another, and where all are about as
+    long as the interpreter's switch interval the one that hands tasks in is let in at every one, or at none.
+    """
+    return random.uniform(0.5, 1.5) * milliseconds  # noqa: S311
+
+
 def mixed() -> None:
     """Do some of each."""
     time.sleep(0.02)
@@ -38,8 +47,8 @@ def mixed() -> None:
 # What a task does, by the share of the run that has gone by.
 WORKLOADS: dict[str, Callable[[float], None]] = {
     "waiting": lambda _: time.sleep(0.05),
-    "native": lambda _: compute(10),
-    "python": lambda _: interpret(10),
+    "native": lambda _: compute(uneven(10)),
+    "python": lambda _: interpret(uneven(10)),
     "mixed": lambda _: mixed(),
     "phases": lambda gone: interpret(2) if 1 / 3 <= gone < 2 / 3 else time.sleep(0.1),
 }
