@@ -87,6 +87,21 @@ def test_fewer_that_use_less_are_taken_back():
     assert bench.controller.size == 8
 
 
+@pytest.mark.parametrize(
+    ("cpu", "seconds", "size"),
+    [
+        pytest.param(2.0, 0.12, 2, id="as-much-at-once"),
+        pytest.param(1.0, 0.12, 4, id="less-not-yet"),
+        pytest.param(1.0, 0.22, 8, id="less"),
+    ],
+)
+def test_that_fewer_do_as_much_shows_within_a_quota_period_that_they_do_less_does_not(cpu, seconds, size):
+    bench = shrinking(8)
+    bench.step(0.05, cpu=2.0, throttled=1.0, ended=3)
+    bench.step(seconds, cpu=cpu, throttled=float(cpu == 2.0), ended=3)
+    assert bench.controller.size == size
+
+
 def test_running_surplus_tasks_are_waited_for():
     bench = Bench()
     while bench.controller.size == 8:
@@ -350,6 +365,15 @@ def test_how_many_the_cpus_need_is_not_remembered_for_ever():
     decisions = [bench.step(cpu=2.0, ended=1000, throttled=1.0) for _ in range(110)]
     tried = [each for each in decisions if each.reason == "the CPUs are used up; do fewer do as much?"]
     assert 10 < tried[0].when < 10.5
+
+
+def test_a_look_within_a_quota_period_does_not_tell_how_many_the_cpus_need():
+    """The quota may have run out in it, which is counted only at the end of the period."""
+    bench = Bench(2, cpus=0.5)
+    bench.step(0.08, cpu=0.42, ended=2)
+    for _ in range(2):
+        bench.step(cpu=0.5, throttled=1.0, ended=7)
+    assert bench.controller.size == 1
 
 
 @pytest.mark.parametrize(

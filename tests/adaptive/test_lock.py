@@ -95,6 +95,15 @@ def test_few_are_tried_at_once_where_the_lock_is_seen_to_be_used_up(locked):
     assert bench.controller.plateau
 
 
+@pytest.mark.parametrize(("locked", "size"), [pytest.param(1.0, 1, id="taken"), pytest.param(0.2, 4, id="free")])
+def test_fewer_are_tried_under_a_quota_of_one_cpu_where_the_lock_is_taken(locked, size):
+    """Threads that hand it to one another between the machine's CPUs use no more than the quota, which never runs out."""
+    bench = Bench(4, gil=True, locked=locked, cpus=1.0)
+    for _ in range(30):
+        bench.step(cpu=1.0, ended=20, queued=0.2)
+    assert bench.controller.size == size
+
+
 def test_nothing_grows_while_all_ask_for_the_lock():
     bench = Bench(1, gil=True, locked=1.0)
     reasons = {bench.step(cpu=1.0, ended=20, queued=0.2).reason for _ in range(100)}

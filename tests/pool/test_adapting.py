@@ -113,6 +113,17 @@ def test_the_first_look_decides(no_ticker):
         hold.started(1)
 
 
+def test_before_the_first_task_the_threads_of_a_pool_have_used_nothing(no_ticker, monkeypatch):
+    """That is known, and the first look need not take all that the process used for theirs."""
+    with cgexec.ThreadPoolExecutor(**POD) as pool, holding(pool) as hold:
+        adapter, begun = pool._cgexec_pool.adapter, []
+        monkeypatch.setattr(adapter.controller, "begin", begun.append)
+        hold.queue(1)
+        hold.started(1)
+        adapter.tick(1e9)
+        assert begun[0].own_seconds == 0.0
+
+
 def test_a_look_that_fails_ends_no_worker(no_ticker, monkeypatch, caplog):
     failed, done = threading.Event(), threading.Event()
     with cgexec.ThreadPoolExecutor(**POD) as pool:

@@ -3,7 +3,7 @@
 import math
 
 from cgexec._adaptive.pace import Backoff
-from cgexec._adaptive.reasons import FREE, FULL, NEARLY, OURS, SOME_THROTTLED, aim
+from cgexec._adaptive.reasons import FREE, NEARLY, OURS, SOME_THROTTLED, aim, many_small
 from cgexec._adaptive.samples import Sample, between
 
 __all__ = ["Calm"]
@@ -33,9 +33,8 @@ class Calm:
         if self._since is None or sample.time - self._since.time < _CALM_S:
             return None
         view, self._since = between(self._since, sample), sample
-        goal = aim(view)
         crowded = (view.throttled or 0.0) > SOME_THROTTLED and view.load > FREE and view.own >= OURS * view.cpu
-        if goal >= FULL or not crowded or self._backoff.holds(sample.time, view, sample.cpus):
+        if not many_small(view) or not crowded or self._backoff.holds(sample.time, view, sample.cpus):
             return None
         self._backoff.fail(sample.time, view, sample.cpus)  # seldom enough not to go up and down
-        return math.ceil(size * max(_CALMER, min(NEARLY, goal / view.load))), "the quota runs out now and then"
+        return math.ceil(size * max(_CALMER, min(NEARLY, aim(view) / view.load))), "the quota runs out now and then"

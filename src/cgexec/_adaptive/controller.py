@@ -31,6 +31,7 @@ from cgexec._adaptive.reasons import (
     aim,
     crowded,
     facts,
+    many_small,
     wanted,
     why_not_more,
     why_not_pressed,
@@ -75,7 +76,7 @@ START_S = 0.0004
 PATIENCE_S = 5.0
 # A smaller size on trial leaves CPUs unused if it uses less than this part of what was used before; likewise those that
 # run beyond it, if they do so for so long: they wait for something else.
-SURPLUS_S, SURPLUS = 1.0, 0.8
+SURPLUS_S, SURPLUS = 0.5, 0.8
 
 
 class Controller:
@@ -145,7 +146,7 @@ class Controller:
             self.size, self._changed = size, now
             self._calm.rest()
             self._pace = Pace(now, self._mean)
-            self.interval = QUICK_S
+            self.interval = QUICK_S if self._descent is None else FIRST_S
         elif self._descent is not None and self._descent.base is not None:
             self.interval = QUICK_S
         elif self._descent is not None or self._pace.seen is None:  # look quickly for as long as it may soon be known
@@ -182,7 +183,8 @@ class Controller:
             self.plateau, self._plateau_cpu = True, view.cpu
         if reason is not None:
             return self.size, reason
-        if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0:
+        # In a look shorter than a quota period it may have run out, and is not counted yet.
+        if (view.throttled or 0.0) <= SOME_THROTTLED and view.load > 0 and view.seconds >= QUICK_S:
             self._needed = Needed(self.size / view.load, sample.time, cost(view))
         return self._judge_larger(sample) or self._grow(sample, view)
 
@@ -221,7 +223,7 @@ class Controller:
         hoped = self.size / proven.size
         if proven.demand and (hoped < CLEAR or seen.demand >= 0.5 * FREE * self._gil.alone(sample)):
             gain = seen.demand / proven.demand
-            if hoped < CLEAR and proven.rate and aim(seen) == FULL:
+            if hoped < CLEAR and proven.rate and not many_small(seen):
                 gain = max(gain, seen.rate / proven.rate)
         else:
             gain = seen.rate / proven.rate if proven.rate else hoped
@@ -276,7 +278,8 @@ class Controller:
         size, why = self.size, "the CPUs are used up"
         if size <= sample.floor:
             return size, f"{why}; at the least allowed"
-        if not (crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED):
+        short = crowded(view, sample.cpus) or (view.throttled or 0.0) > SOME_THROTTLED
+        if not short and not self._gil.is_taken(view):
             return size, why
         if self._down.holds(sample.time, view, sample.cpus):
             return size, f"{why}, and fewer did less"
@@ -349,16 +352,18 @@ class Controller:
         if not pressed:
             self._descent = None
             return size, why_not_pressed(sample)
-        view = between(trial.base, sample)
-        if view.seconds < 2 * QUICK_S:
-            return size, "too early to tell what fewer do"
+        view, early = between(trial.base, sample), (size, "too early to tell what fewer do")
         if trial.rate is not None:
-            return self._judge_few(trial, trial.rate, sample, view) or (size, "too early to tell what fewer do")
-        self._descent = None
+            return (view.seconds >= 2 * QUICK_S and self._judge_few(trial, trial.rate, sample, view)) or early
         throttled = view.throttled or 0.0
         as_good = view.own >= AS_GOOD * trial.own or view.demand >= AS_GOOD * trial.demand
         full = view.load >= aim(view) or (throttled >= THROTTLED and view.load >= 0.8)
-        if as_good or (full and view.own >= OURS * view.cpu):
+        as_good = as_good or (full and view.own >= OURS * view.cpu)
+        # That they use as much shows within a quota period; that they do not may be chance in so short a time.
+        if view.seconds < (QUICK_S if as_good else 2 * QUICK_S):
+            return early
+        self._descent = None
+        if as_good:
             further = self._try_smaller(sample, view, full=True)
             assert further is not None, "the CPUs are full"
             return further

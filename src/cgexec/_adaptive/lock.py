@@ -39,10 +39,13 @@ class InterpreterLock(NamedTuple):
             return False
         return _FROM * alone <= view.cpu <= _TO * alone
 
+    def is_taken(self, view: View, share: float = _SEEN) -> bool:
+        """Return whether it was found taken as often as *share*, and by this pool."""
+        return view.locked is not None and view.locked >= share and view.own >= OURS * view.cpu
+
     def is_seen(self, view: View, sample: Sample, share: float = _SEEN) -> bool:
-        """Return whether it is used up, was found taken as often as *share*, and by this pool."""
-        known = view.locked is not None and view.locked >= share and view.own >= OURS * view.cpu
-        return known and self.is_used_up(view, sample)
+        """Return whether it is used up, and was found taken as often as *share*, by this pool."""
+        return self.is_taken(view, share) and self.is_used_up(view, sample)
 
     def why_not_more(self, view: View, sample: Sample, seconds: float) -> str | None:
         """Return why a larger size would bring nothing, None if it may; there has been work for so many *seconds*."""

@@ -14,6 +14,7 @@ __all__ = [
     "aim",
     "crowded",
     "facts",
+    "many_small",
     "wanted",
     "why_not_more",
     "why_not_pressed",
@@ -49,6 +50,11 @@ def aim(view: View) -> float:
     return min(FULL, calm) if calm >= LEAST_CALM else FULL
 
 
+def many_small(view: View) -> bool:
+    """Return whether so many tasks fit into a quota period that some room keeps the quota from running out."""
+    return aim(view) < FULL
+
+
 def wanted(view: View) -> float:
     """
     Return what the load would be without neighbours: with the waiting for CPUs that our own load does not explain.
@@ -72,7 +78,7 @@ def why_not_more(view: View) -> str | None:
     if view.load >= aim(view) - FULL + NEARLY:
         return "the CPUs are nearly used up"
     throttled = view.throttled or 0.0
-    if throttled > SOME_THROTTLED and aim(view) < FULL:
+    if throttled > SOME_THROTTLED and many_small(view):
         return "the quota runs out now and then"
     # Not by us alone, or by tasks in step with one another: for those more is faster, up to a point.
     if throttled > THROTTLED:

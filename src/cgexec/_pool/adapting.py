@@ -112,7 +112,7 @@ class Adapter:
         self._woke = 0.0, 0.0  # the time and the process's CPU time when there was something to do again
         self._begun = monotonic()  # asks for the interpreter lock that are older were other work's
         self._turned_away = 0
-        # What was counted when there was nothing to do, as in the beginning.
+        # What was counted when there was nothing to do, as in the beginning, when no thread of the pool had run.
         self._rest: Sample | None = self._sample(self._begun, _NOTHING, _UNREAD)._replace(own_seconds=0.0)
 
     def wake(self) -> None:
