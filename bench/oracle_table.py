@@ -20,6 +20,20 @@ def by_pool(runs: Iterable[Record]) -> dict[str, list[Record]]:
     return pools
 
 
+def hand_picked(fixed: dict[str, list[Record]]) -> float:
+    """
+    Return what the best fixed size does, found on the other runs: of seven that differ by chance, the one that did best
+    in a run did better than it does.
+    """
+    turns = range(min(len(runs) for runs in fixed.values()))
+    rates = []
+    for turn in turns:
+        others = [each for each in turns if each != turn] or [turn]
+        best = max(fixed, key=lambda pool: statistics.fmean(fixed[pool][each]["rate"] for each in others))
+        rates.append(fixed[best][turn]["rate"])
+    return float(statistics.median(rates))
+
+
 def row(workload: str, cpus: float, runs: list[Record]) -> str:
     """Return the line of one workload under one quota."""
     pools = by_pool(runs)
@@ -33,9 +47,10 @@ def row(workload: str, cpus: float, runs: list[Record]) -> str:
         cells, top = [*cells, "-", "-"], 0.0
     ours = pools.get("ours")
     if not ours or not top:
-        return "| " + " | ".join([*cells, "-", "-", "-", "-"]) + " |"
+        return "| " + " | ".join([*cells, "-", "-", "-", "-", "-"]) + " |"
     low, high = (some(run["rate"] for run in ours) / top for some in (min, max))
-    cells += [f"**{median(ours, 'rate') / top:.2f}** ({low:.2f} to {high:.2f})", f"{median(ours, 'throttled'):.2f}"]
+    cells += [f"**{median(ours, 'rate') / top:.2f}** ({low:.2f} to {high:.2f})"]
+    cells += [f"{median(ours, 'rate') / hand_picked(fixed):.2f}", f"{median(ours, 'throttled'):.2f}"]
     cells.append(", ".join(str(size) for size in sorted({run["size"] for run in ours})))
     others = [f"{pool[6:]}: {median(mine, 'rate') / top:.2f}" for pool, mine in fixed.items()]
     return "| " + " | ".join([*cells, ", ".join(others)]) + " |"
@@ -43,7 +58,8 @@ def row(workload: str, cpus: float, runs: list[Record]) -> str:
 
 def table(records: list[dict[str, Any]]) -> str:
     """Return all of it; throughput is given in parts of the best fixed size's, medians (extremes)."""
-    titles = ["work", "CPUs", "best fixed", "its throttled", "ours", "throttled", "size at the end", "fixed sizes"]
+    titles = ["work", "CPUs", "best fixed", "its throttled", "ours", "beside the size the other runs pick", "throttled"]
+    titles += ["size at the end", "fixed sizes"]
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for workload, cpus in dict.fromkeys((run["workload"], run["cpus"]) for run in records):
         runs: list[Record] = [run for run in records if (run["workload"], run["cpus"]) == (workload, cpus)]
