@@ -23,7 +23,7 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.staff = set() if forker is None else {forker}
     state.quiet = []
     state.ending = deque()
-    state.guarded = state.bounded = state.held = state.shut = False
+    state.guarded = state.bounded = state.held = state.shut = state.asleep = False
     state.recount()
 
 

@@ -2,7 +2,8 @@
 The one look at memory that all pools of the process share, since headroom belongs to the container.
 
 Workers look when they finish tasks, because a thread of its own starves beside many that hold the interpreter lock; the
-ticker looks when nothing finishes. Both at most as often as it is worth: see `Watch.due`. With no work nobody looks.
+ticker looks when nothing finishes. Both at most as often as it is worth: see `Watch.due`. With no work nobody looks,
+but for once more after the last; and what comes then does not start before somebody has.
 """
 
 import os
@@ -278,11 +279,19 @@ class Watch:
         """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
         end = monotonic()
         self._looked = begin
-        if not any(pool.need.works for pool in pools):
-            self.due = 0.0 if ticks else begin + interval
-            return
-        self.due = end + min(interval, (end - begin) / share)
-        if ticks:
+        works = any(pool.need.works for pool in pools)
+        # The ticker looks once more after the work, so that of tasks that come one after another not each has a look.
+        asleep = ticks and not works and not ticker.expects(self)
+        for pool in pools:
+            pool.crew.state.asleep = asleep
+        if asleep:
+            self.due = 0.0
+            works = any(pool.crew.state.running for pool in pools)  # begun before it was told to look first
+        elif works or ticks:
+            self.due = end + min(interval, (end - begin) / share)
+        else:
+            self.due = begin + interval
+        if works and ticks:
             ticker.call_at(self, end + interval)
 
     def _arm(self, pools: list[Claim], reading: Reading, margin: int) -> bool:

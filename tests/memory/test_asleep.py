@@ -1,0 +1,81 @@
+"""Between two tasks nobody looks at memory for long, and the next task is looked after all the same."""
+
+import threading
+
+import pytest
+
+import cgexec
+from cgexec._memory.gauge import Gauge
+from cgexec._pool import ticker
+from cgexec._pool.watch import watch
+from cgexec.testing import Container, clock, inside
+from support.pools import SOON, eventually
+
+
+def task(may_end):
+    assert may_end.wait(SOON)
+
+
+@pytest.fixture
+def now():
+    with clock() as moved:
+        yield moved
+
+
+@pytest.fixture
+def box(tmp_path, now):
+    box = Container(tmp_path, memory="1Gi", used="100Mi")
+    with inside(box):
+        yield box
+
+
+def fall_asleep(now, pool):
+    """Have a pool learn that a task is small, and do nothing for so long that nobody looks any more."""
+    free = threading.Event()
+    free.set()
+    for _ in range(2):
+        pool.submit(task, free).result(SOON)
+    eventually(lambda: (now.advance(1), not ticker.expects(watch()))[1])
+    return free
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_a_long_call_that_an_idle_pool_is_given_is_looked_after(now, box, monkeypatch, mode):
+    monkeypatch.setenv("CGEXEC_MODE", mode)
+    with cgexec.ThreadPoolExecutor(1, adaptive=False) as pool:
+        fall_asleep(now, pool)
+        may_end = threading.Event()
+        future = pool.submit(task, may_end)
+        eventually(future.running)
+        box.change(used="500Mi")
+        now.advance(2)
+        may_end.set()
+        assert watch().reading.used == 500 << 20
+
+
+def test_what_memory_was_before_a_long_pause_lets_nothing_start(now, box):
+    with cgexec.ThreadPoolExecutor(1, memory_per_task="200Mi") as pool:
+        free = fall_asleep(now, pool)
+        box.change(used="1000Mi")
+        future = pool.submit(task, free)
+        eventually(lambda: pool.stats().held_for is not None)
+        assert not future.done()
+        box.change(used="100Mi")
+        eventually(lambda: (now.advance(1), future.done())[1])
+
+
+def test_calls_one_after_another_are_not_looked_at_one_by_one(now, box, monkeypatch):
+    """Each finds the pool idle. A look that takes a second is not worth another one within the next tenths."""
+    read, looks = Gauge.read, []
+
+    def slow(*args, **kwargs):
+        now._ahead += 1.0
+        looks.append(now.monotonic())
+        return read(*args, **kwargs)
+
+    with cgexec.ThreadPoolExecutor(1, adaptive=False) as pool:
+        free = fall_asleep(now, pool)
+        monkeypatch.setattr(Gauge, "read", slow)
+        for _ in range(100):
+            pool.submit(task, free).result(SOON)
+    assert len(looks) < 50
