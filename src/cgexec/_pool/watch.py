@@ -286,7 +286,8 @@ class Watch:
             pool.crew.state.asleep = asleep
         if asleep:
             self.due = 0.0
-            works = any(pool.crew.state.running for pool in pools)  # begun before it was told to look first
+            states = [pool.crew.state for pool in pools]
+            works = any(state.running or state.queue for state in states)  # it came before it was told to look first
         elif works or ticks:
             self.due = end + min(interval, (end - begin) / share)
         else:
