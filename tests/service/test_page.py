@@ -4,11 +4,20 @@ from support.browser import after_scripts
 from support.service import LONG, serving
 
 
+def shown(server, tmp_path, *texts):
+    """Return the page once it shows the texts: the browser's clock does not wait for a server that is slow to answer."""
+    for _ in range(5):
+        seen, _ = after_scripts(f"{server.http}/", tmp_path)
+        if all(text in seen for text in texts):
+            break
+    return seen
+
+
 def test_it_shows_jobs_and_the_pool_live(tmp_path):
     with serving(**LONG, max_workers=2, queue_size=3) as server:
         jobs = [server.start() for _ in range(3)]
         server.wait(jobs[1], "running")
-        seen, _ = after_scripts(f"{server.http}/", tmp_path)
+        seen = shown(server, tmp_path, '<b id="running">2 of 2</b>', "pool 'jobs': 2 workers")
     assert '<b id="running">2 of 2</b>' in seen
     assert '<b id="waiting">1, 3 places</b>' in seen
     for job_id in jobs:
@@ -23,10 +32,7 @@ def test_what_runs_is_shown_among_many_that_wait(tmp_path):
         jobs = [server.start() for _ in range(50)]
         for job_id in jobs[:2]:
             server.wait(job_id, "running")
-        for _ in range(5):  # the browser's clock does not wait for a server that is slow to answer
-            seen, _ = after_scripts(f"{server.http}/", tmp_path)
-            if "40 of 50 jobs" in seen:
-                break
+        seen = shown(server, tmp_path, "40 of 50 jobs")
     assert "40 of 50 jobs" in seen
     for job_id in jobs[:2]:
         assert f"<td>{job_id[:12]}</td>" in seen
