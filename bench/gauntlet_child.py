@@ -232,12 +232,12 @@ def together(seen: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Run what the argument says."""
     job = Job(**json.loads(sys.argv[1]))
-    faulthandler.dump_traceback_later(job.timeout, exit=True)
     processes = gauntlet_workloads.NAMED[job.workload].processes
     if job.part is None and processes > 1:
         seen = several(job, processes)
     else:
-        run = Run(job)
+        run = Run(job)  # the pools first, as in a service: the thread of faulthandler would be the first otherwise
+        faulthandler.dump_traceback_later(job.timeout, exit=True)
         if job.part is not None:
             print("ready", flush=True)
             sys.stdin.read()

@@ -110,6 +110,17 @@ def steps(spec: Spec) -> str:
     return hashed.hexdigest()
 
 
+def scratch(spec: Spec) -> str:
+    """Make and drop blocks of an eighth of what it holds, as arithmetic on arrays does."""
+    hashed = hashlib.sha256()
+    view = allocate(spec, spec.size)
+    for _ in range(spec.rounds):
+        block = bytearray(view[: spec.size // 8 // PAGE * PAGE])
+        hashed.update(memoryview(block)[:WINDOW])
+    time.sleep(spec.seconds)
+    return hashed.hexdigest()
+
+
 def late(spec: Spec) -> str:
     """Hold next to nothing for two thirds of its life."""
     time.sleep(spec.seconds * 2 / 3)
@@ -254,6 +265,7 @@ class Workload:
 ALL = (
     Workload("same", hold, 120, (12,), 0.055, 450),
     Workload("mixed", hold, 150, (28,), 0.15, 300, odd=8),
+    Workload("scratch", scratch, 120, (12,), 0.055, 200),
     Workload("steps", steps, 120, (12,), 0.45, 180),
     Workload("stale", hold, 140, (120, 12), 0.25, 180, unforeseeable=True, halves=True),
     Workload("holds", hold, 60, (12,), 1.0, 20, stretches=True),

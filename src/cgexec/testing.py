@@ -22,10 +22,11 @@ from typing import Literal
 from cgexec._executor import ThreadPoolExecutor
 from cgexec._kernel.files import Files
 from cgexec._kernel.kept import KeptFiles
-from cgexec._memory.gauge import Gauge
+from cgexec._memory.gauge import Gauge, Reading
 from cgexec._pool import ticker as ticking
 from cgexec._pool import watch as watching
 from cgexec._pool.hands import Hands
+from cgexec._pool.shares import Claim
 from cgexec._quantity import parse_quantity
 
 __all__ = ["Clock", "Container", "clock", "inside", "occupied"]
@@ -305,8 +306,11 @@ class _Watch(watching.Watch):
             raise ValueError("cgexec.testing.inside: expected memory_fuse=False, as the fuse holds the real process")
         super().add(crew)
 
-    def _pin(self) -> None:
-        """The allocator is the real one."""
+    # The allocator is the real one.
+    share_arena = staticmethod(lambda: None)
+
+    def _pin(self, pools: list[Claim], reading: Reading) -> None:
+        """Leave it."""
 
 
 def _bytes(size: str | float) -> int:

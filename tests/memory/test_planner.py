@@ -40,11 +40,11 @@ class Container:
         del self.running[:count]
         return count
 
-    def look(self, used, ended=0, seconds=1.0, lately=(), **other):
+    def look(self, used, ended=0, seconds=1.0, lately=(), rested=True, **other):
         self.now += seconds
         margin = margin_of(self.limit, None)
         seen = reading(used, self.limit, self.processes, **other)
-        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now)
+        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now, rested=rested)
 
     def starts(self, outlook, given=None):
         """Return how many may be started now."""
@@ -366,6 +366,16 @@ def test_pages_of_files_that_were_seen_mapped_are_nobodys_memory():
     box.look(FLOOR, own=own._replace(resident=high, most_resident=high, file=own.file + 800 * MIB))
     box.look(FLOOR, own=own._replace(most_resident=high + 40 * MIB))
     assert box.function.share == 10 * MIB, "forty of them are explained by nothing else"
+
+
+def test_what_is_free_and_not_given_back_is_no_floor():
+    box = Container()
+    box.generation(20 * MIB, 5)
+    for _ in range(3):  # quiet, but tasks may take it again, and use would not grow by that
+        box.look(FLOOR + 100 * MIB, rested=False)
+    assert box.planner.floor == FLOOR
+    box.look(FLOOR + 100 * MIB)  # given back what could be: the rest is somebody's
+    assert box.planner.floor == FLOOR + 100 * MIB
 
 
 def test_what_ended_calls_have_not_given_back_yet_is_no_floor():

@@ -26,9 +26,9 @@ class Asking:
     def __init__(self):
         self.relief = Relief()
 
-    def __call__(self, now, seconds=0.0, *, brings=0, done=True):
+    def __call__(self, now, seconds=0.0, *, brings=0, done=True, at_rest=False):
         """Return whether the collector was asked, None if nobody was."""
-        asked = self.relief.ask(900 * MIB, now)
+        asked = self.relief.ask(900 * MIB, now, at_rest=at_rest)
         if asked is None:
             return None
         asked.done, asked.ended = done, now + seconds
@@ -54,6 +54,16 @@ def test_in_vain_it_is_tried_ever_more_seldom():
     first, later = (sum(ask(60.0 * minute + second) is not None for second in range(60)) for minute in (0, 10))
     assert first > 8
     assert 0 < later <= 3
+
+
+def test_at_rest_it_is_always_due_and_changes_nothing_for_those_who_are_held():
+    ask, other = Asking(), Asking()
+    for each in (ask, other):
+        assert [each(0.0), each(0.0)] == [False, True]
+    assert [ask(0.01, at_rest=True), ask(0.02, at_rest=True)] == [False, False]
+    assert ask.relief.times == other.relief.times + 2
+    times = [0.1 * n for n in range(1, 100)]
+    assert [ask(now) for now in times] == [other(now) for now in times]
 
 
 def test_it_takes_a_small_share_of_the_time():

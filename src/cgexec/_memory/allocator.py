@@ -2,17 +2,22 @@
 What the C library's allocator keeps, and how to make it keep less. glibc only: musl and macOS give back by themselves.
 
 CPython frees into the C library, and glibc keeps freed blocks in its arenas, each thread's in its own. What is kept
-counts against the container like anything else.
+counts against the container like anything else. In an arena that all threads share the next task has it, and what
+none has comes back by `trim`.
 """
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
 
-__all__ = ["free_bytes", "pin", "trim"]
+__all__ = ["free_bytes", "is_on_main_arena", "pin", "share_arena", "trim"]
 
 # malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_PINNED = 256 << 10
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+# Pinned, blocks from this part of the limit on are large; from so many bytes on at least, and at most (glibc's own).
+_PART, _LEAST, _MOST = 1024, 256 << 10, 32 << 20
+# Too large for a thread's cache, too small for a mapping of its own.
+_PROBE = 4096
 
 
 class _Mallinfo2(ctypes.Structure):  # malloc.h, glibc 2.33
@@ -40,18 +45,49 @@ def trim() -> None:
         malloc_trim(0)
 
 
-def pin() -> bool:
+@cache
+def share_arena() -> None:
     """
-    Have glibc return large blocks as soon as they are freed; False with another C library. Holds for the process.
+    Have threads that start from now on share the main arena, if no other has an arena yet; holds for the process.
+
+    What one has freed the next can have, without a page fault and without mapping more. MALLOC_ARENA_MAX is kept to: it
+    is a maximum. What lies free already goes back: taken by a task, it would not show, and nothing be learned.
+    """
+    mallopt = _glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        trim()
+
+
+def is_on_main_arena() -> bool:
+    """Return whether the current thread allocates from the main arena, which lies below the program's break."""
+    malloc, free, sbrk = _glibc("malloc"), _glibc("free"), _glibc("sbrk")
+    if malloc is None or free is None or sbrk is None:
+        return False
+    for each in (malloc, sbrk):
+        each.restype = ctypes.c_void_p  # type: ignore[attr-defined]
+    block = malloc(_PROBE)
+    free(ctypes.c_void_p(block))
+    return block is not None and block < (sbrk(ctypes.c_ssize_t(0)) or 0)
+
+
+def pin(limit: int) -> int | None:
+    """
+    Have glibc return large blocks as soon as they are freed; holds for the process. *limit*: of memory, in bytes.
 
     By itself glibc raises the size from which blocks come from the kernel, up to 32 MiB, with the blocks that are
     freed; smaller ones then stay at the top of the arena of the thread that had them, where malloc_trim does not reach
     (it trims the top of the main arena only). Thirty threads can keep a gigabyte so. The price is page faults.
+
+    Returns:
+        From how many bytes on a block is large: what many threads keep is some hundredths of the limit then. None with
+        another C library.
     """
     mallopt = _glibc("mallopt")
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _PINNED)) and bool(mallopt(_M_TRIM_THRESHOLD, _PINNED))
+    large = min(_MOST, max(_LEAST, limit // _PART))
+    if mallopt is None or not (mallopt(_M_MMAP_THRESHOLD, large) and mallopt(_M_TRIM_THRESHOLD, large)):
+        return None
+    return large
 
 
 def free_bytes() -> int | None:

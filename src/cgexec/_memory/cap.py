@@ -40,11 +40,12 @@ class Cap:
         """
         Measure the idle gap while no task runs. *free*: what the allocator has mapped and not in use, which tasks may
         touch again without mapping anything; None where nobody knows, and then the gap only grows by stacks.
+
+        How much of what is free has been touched is not known either, so the gap lies between two bounds, too.
         """
-        gap = max(0, own.data - own.private - (free or 0))
-        if free is None and self._gap is not None:
-            gap = min(gap, self._gap_with(own.threads))
-        self._gap, self._threads = gap, own.threads
+        most = max(0, own.data - own.private)
+        least = 0 if free is None and self._gap is not None else max(0, most - (free or 0))
+        self._gap, self._threads = min(max(self._gap_with(own.threads), least), most), own.threads
 
     def follow(self, reading: Reading, own: Own, margin: int) -> Caps:
         """Return what may be mapped."""

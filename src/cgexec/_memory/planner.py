@@ -177,6 +177,7 @@ class Planner:
         *,
         given: int = 0,
         bold: bool = False,
+        rested: bool = True,
     ) -> Outlook:
         """
         Take in what is seen and return what may be started.
@@ -191,13 +192,14 @@ class Planner:
             now: a monotonic time in seconds.
             given: the greatest estimate that a pool has for its calls, in bytes.
             bold: a surprise would kill nobody, so nothing is kept free for one.
+            rested: since the last task ended, what is free has been given back; else tasks may take it again unseen.
         """
         self._bold = bold
         self.reading, self.margin = reading, margin
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
         self.growth.see(used, _CALM * reading.limit, now)
-        self._follow(used, running)
+        self._follow(used, running, rested=rested)
         self._learn(reading, used, running, ended, lately, paused=paused)
         self._settled = Counter(
             each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
@@ -235,7 +237,7 @@ class Planner:
         self._looked = now
         return used
 
-    def _follow(self, used: float, running: Sequence[Running]) -> None:
+    def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""
         before, self._used = min(self._used, used), used
         self._looks += 1
@@ -243,7 +245,7 @@ class Planner:
             each.ident: self._started.get(each.ident) or _Started(before, self._calm, self._looks) for each in running
         }
         # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
-        self._floor = used if self._quiet and not running else min(self._floor, used)
+        self._floor = used if self._quiet and rested and not running else min(self._floor, used)
         self._quiet = not running
 
     def _learn(

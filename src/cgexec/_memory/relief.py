@@ -24,12 +24,13 @@ class Asked:
     sets *done*, or leaves it where it could not be done, and then *ended*, a monotonic time in seconds.
     """
 
-    __slots__ = ("begun", "collects", "done", "ended", "used")
+    __slots__ = ("at_rest", "begun", "collects", "done", "ended", "used")
 
-    def __init__(self, used: int, begun: float, *, collects: bool) -> None:
+    def __init__(self, used: int, begun: float, *, collects: bool, at_rest: bool = False) -> None:
         self.used = used  # before
         self.begun = begun
         self.collects = collects
+        self.at_rest = at_rest
         self.done = False
         self.ended: float | None = None
 
@@ -53,11 +54,16 @@ class Relief:
         self._wait = _LEAST_S
         self._due = self._collect_due = 0.0
 
-    def ask(self, used: int, now: float) -> Asked | None:
-        """Return what is to be done now; None if it was done of late, or is still being done."""
-        if self._asked is not None or now < self._due:
+    def ask(self, used: int, now: float, *, at_rest: bool = False) -> Asked | None:
+        """
+        Return what is to be done now; None if it was done of late, or is still being done.
+
+        *at_rest*: nobody has work. Then it is due though it was in vain the last time, and the collector is left alone.
+        """
+        if self._asked is not None or (now < self._due and not at_rest):
             return None
-        self._asked = Asked(used, now, collects=self._in_vain and now >= self._collect_due)
+        collects = self._in_vain and now >= self._collect_due and not at_rest
+        self._asked = Asked(used, now, collects=collects, at_rest=at_rest)
         return self._asked
 
     def measure(self, reading: Reading | None, begin: float) -> Relieved | None:
@@ -68,17 +74,22 @@ class Relief:
         self._asked = None
         seconds = asked.ended - asked.begun
         freed = 0 if reading is None or not asked.done else asked.used - reading.used
-        helped = reading is not None and freed >= _HELPED * reading.limit
-        if asked.collects:
-            self._collect_due = asked.ended + max(_COLLECT_S, seconds / _SHARE)
-        self._in_vain = asked.done and not asked.collects and not helped
-        if self._in_vain and begin >= self._collect_due:
-            self._due = begin  # for the collector
-        else:
-            self._wait = _LEAST_S if helped else min(_MOST_S, self._wait * 2)
-            self._due = asked.ended + max(self._wait, seconds / _SHARE)
+        if not asked.at_rest:  # what it brings then says nothing of when tasks are held
+            self._plan(asked, asked.ended, begin, helped=reading is not None and freed >= _HELPED * reading.limit)
         if reading is None or not asked.done:
             return None
         self.times += 1
         self.bytes += max(0, freed)
         return Relieved(freed, seconds, asked.collects)
+
+    def _plan(self, asked: Asked, ended: float, begin: float, *, helped: bool) -> None:
+        """Settle when it is due again, and what is to be done then."""
+        seconds = ended - asked.begun
+        if asked.collects:
+            self._collect_due = ended + max(_COLLECT_S, seconds / _SHARE)
+        self._in_vain = asked.done and not asked.collects and not helped
+        if self._in_vain and begin >= self._collect_due:
+            self._due = begin  # for the collector
+        else:
+            self._wait = _LEAST_S if helped else min(_MOST_S, self._wait * 2)
+            self._due = ended + max(self._wait, seconds / _SHARE)

@@ -13,6 +13,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from time import monotonic
 from typing import Any
 
+from cgexec._memory.allocator import is_on_main_arena
 from cgexec._pool import life, sizes, ticker
 from cgexec._pool.admission import Admission
 from cgexec._pool.beginning import begin
@@ -63,6 +64,7 @@ class Crew(Hands):
         self._leaving: list[threading.Thread] = []
         self._numbers: list[int] = []  # given back
         super().__init__(state, name)
+        self.shares_arena = True
 
     # -- what others ask of it ------------------------------------------------------------------------------------
 
@@ -156,7 +158,9 @@ class Crew(Hands):
                 return False
             worker.thread = self._threads[worker] = threading.current_thread()
             worker.ident = threading.get_ident()
-            return True
+        if self.shares_arena and self.watch.reading is not None and not is_on_main_arena():
+            self.shares_arena = False
+        return True
 
     def _refuse(self, worker: Worker, task: Task | None, error: Exception) -> None:
         why = Closed(RuntimeError, str(error))

@@ -77,6 +77,7 @@ class Hands:
         self.watch: Watching = _NOBODY  # who looks at memory for it
         self.care = Care()
         self.sleeper: Sleeper | None = None  # who sizes it by the load
+        self.shares_arena = False  # all that runs tasks allocates from one arena, as far as is known
         self.functions: set[Footprint] = set()  # whose calls were seen here; changed by whoever looks at memory
         life.register(self)
 

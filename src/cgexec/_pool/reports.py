@@ -170,18 +170,18 @@ class Reports:
                 "or raise the limit.", format_bytes(more),
             )  # fmt: skip
 
-    def pinned(self) -> None:
+    def pinned(self, large: int) -> None:
         """Say that the allocator works another way now."""
         _LOGGER.info(
-            "[memory-allocator] memory is short: the C library returns freed blocks of 256 KiB and more at once from "
-            "now on"
+            "[memory-allocator] memory is short: the C library returns freed blocks of %s and more at once from now on",
+            format_bytes(large),
         )
 
     def relieved(self, relieved: Relieved | None, relief: Relief) -> None:
         """Say what came of asking memory back."""
         if relieved is not None and relief.times & (relief.times - 1) == 0:  # the first, second, fourth ...
             _LOGGER.info(
-                "[memory-relieved] memory was short: %s gave back %s in %.0f ms (%d times so far, %s in all)",
+                "[memory-relieved] %s gave back %s in %.0f ms (%d times so far, %s in all)",
                 "gc.collect() and malloc_trim()" if relieved.collected else "malloc_trim()",
                 format_bytes(max(0, relieved.bytes)), relieved.seconds * 1000, relief.times, format_bytes(relief.bytes),
             )  # fmt: skip

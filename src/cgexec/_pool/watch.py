@@ -8,13 +8,13 @@ but for once more after the last; and what comes then does not start before some
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 from typing import Any
 
 from cgexec._kernel.host import allocations_are_limited
-from cgexec._memory.allocator import pin
+from cgexec._memory.allocator import pin, share_arena
 from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.fuse import fuse
@@ -66,6 +66,8 @@ class Watch:
     because such a lock knows whose it is: a signal's handler that raises must not leave it taken.
     """
 
+    share_arena: Callable[[], None] = staticmethod(share_arena)
+
     def __init__(self) -> None:
         self.due = 0.0
         self.gauge = Gauge()
@@ -80,8 +82,8 @@ class Watch:
         self._looking = False  # somebody does; a hint
         self._crews: Weakly[Hands] = Weakly()
         self._looked = 0.0
-        self._wanted = False
-        self._wants_relief = self._pinned = False
+        self._wanted = self._wants_relief = self._pinned = False
+        self._resting = self._rested = False  # nobody has work; and what was left has been asked back
         self._held_at, self._still_s = 0, _TICK_HELD_S
 
     def add(self, crew: Hands) -> None:
@@ -90,6 +92,8 @@ class Watch:
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
         self._crews.add(crew)
         self.look()
+        if self.reading is not None and not crew.care.observe:
+            self.share_arena()  # before the pool has threads
 
     @property
     def reading(self) -> Reading | None:
@@ -159,12 +163,12 @@ class Watch:
         return now + _TICK_HELD_S if self._wanted else None
 
     def _ask_back(self, now: float) -> None:
-        """Ask memory back if tasks are held for want of it; what that brought is seen by the looks that follow."""
+        """Ask memory back if tasks are held for want of it, or all have ended; the looks that follow see the effect."""
         reading = self.planner.reading
         if not self._wants_relief or reading is None or not self._lock.acquire(False):
             return
         try:
-            asked = self.relief.ask(reading.used, now)
+            asked = self.relief.ask(reading.used, now, at_rest=self._resting)
         finally:
             self._lock.release()
         if asked is not None:
@@ -181,7 +185,10 @@ class Watch:
         # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
-        self.reports.relieved(self.relief.measure(reading, begin), self.relief)
+        self._resting = not any(pool.need.works for pool in pools)
+        relieved = self.relief.measure(reading, begin)
+        self.reports.relieved(relieved, self.relief)
+        self._rested = self._resting and (self._rested or self._pinned or relieved is not None)
         needs = {id(pool.crew): pool.need for pool in pools}
         failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
@@ -211,6 +218,7 @@ class Watch:
             begin,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
+            rested=self._rested,
         )
         funds = self._narrow(self.shares.share_out(pools, outlook, begin), begin)
         if fused and not armed:  # what comes next is not started before it is
@@ -220,10 +228,12 @@ class Watch:
         for pool in pools:
             if pool.need.would_hold:
                 self.reports.observed(pool.crew.name, pool.need.would_hold)
-        self._wants_relief = held and outlook.surplus > _SURPLUS * reading.limit
+        self._wants_relief = (
+            held or (self._resting and not self._rested)
+        ) and outlook.surplus > _SURPLUS * reading.limit
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
-            self._pin()
+            self._pin(pools, reading)
         near = held or outlook.available < _NEAR * self.planner.plan
         most = _TICK_FUSED_S if armed else _TICK_MOST_S
         interval = min(most, max(_TICK_LEAST_S, reading.room / _FILL))
@@ -271,9 +281,8 @@ class Watch:
     @staticmethod
     def _is_short(pools: list[Claim], reading: Reading | None) -> bool:
         """Return whether a MemoryError may be for want of memory, and not for what a call asked for."""
-        if reading is not None and reading.used > _SHORT * reading.limit:
-            return True
-        return any(pool.care.retry for pool in pools) or allocations_are_limited()
+        short = reading is not None and reading.used > _SHORT * reading.limit
+        return short or any(pool.care.retry for pool in pools) or allocations_are_limited()
 
     def _look_again(self, pools: list[Claim], begin: float, interval: float, share: float, ticks: bool) -> None:
         """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
@@ -316,10 +325,15 @@ class Watch:
         left = limit - margin - min(self.planner.floor, reading.used)
         return max(0, min(round(thrash.share(now) * limit), int(left / 2)))
 
-    def _pin(self) -> None:
-        first, self._pinned = not self._pinned, True
-        if first and pin():
-            self.reports.pinned()
+    def _pin(self, pools: list[Claim], reading: Reading) -> None:
+        """Have the allocator keep nothing, where others cannot have it: in other arenas, in other processes."""
+        shared = all(pool.crew.shares_arena and not pool.care.callers for pool in pools)
+        if self._pinned or (shared and reading.processes <= 1):
+            return
+        self._pinned = True
+        large = pin(reading.limit // max(1, reading.processes))
+        if large is not None:
+            self.reports.pinned(large)
 
     def _narrow(self, funds: list[tuple[Claim, Funds]], now: float) -> list[tuple[Claim, Funds]]:
         narrowed = self.crowd.narrow([(pool.need, given) for pool, given in funds])
