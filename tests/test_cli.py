@@ -100,6 +100,15 @@ def test_without_a_limit_use_is_a_share_of_the_machine(tmp_path):
     assert "25% of the machine's memory; cannot be reclaimed" in text
 
 
+def test_the_use_of_a_level_above_is_a_share_of_that_levels_limit(tmp_path):
+    def level(limit, used):
+        return {"memory.max": f"{limit}\n", "memory.current": f"{used}\n", "memory.stat": "inactive_file 0\n"}
+
+    levels = {"/pod": level(256 << 20, 224 << 20), "/pod/box": level(100 << 20, 20 << 20)}
+    text = printed("report", "--root", str(v2_machine(tmp_path, "/pod/box", levels)))
+    assert "224 MiB   88% of 256 MiB, the limit of the level with the least room; cannot be reclaimed" in text
+
+
 def test_json_is_the_values(tmp_path):
     kept = json.loads(printed("--json"))
     assert kept["limits"]["cpus"] == cgexec.limits().cpus

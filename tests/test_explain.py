@@ -215,6 +215,20 @@ def test_a_calm_container_gets_no_advice():
     assert advised(make_limits(cpu_request=2, memory_request=4 * GIB), nr_periods=100, nr_throttled=1) == []
 
 
+def test_what_others_use_in_a_level_above_is_no_use_of_this_pods_request():
+    assert not any("evicted" in each for each in advised(make_limits(memory_request=4 * GIB), working_set_bytes=GIB))
+    limits = make_limits(memory_request=GIB, memory_bytes=2 * GIB)
+    assert any("evicted" in each for each in advised(limits, working_set_bytes=3 * GIB))
+    assert not any("evicted" in each for each in advised(limits, working_set_bytes=3 * GIB, level_is_own=False))
+
+
+def test_tasks_are_counted_against_the_level_with_the_least_room():
+    limits = make_limits(pids_limit=40, sources={"pids_limit": "/x/own/pids.max"})
+    used = {"pids": 51, "pids_headroom": 9, "sources": {"pids_headroom": "/x/pids.max"}}
+    assert "60 tasks allowed, 51 in use, 8 kept   <- binds" in explained(limits, make_usage(**used))
+    assert "only 9 more tasks (threads count) may be started: /x/pids.max" in advised(limits, **used)
+
+
 def test_few_periods_say_nothing_about_throttling():
     assert not any("throttled" in sentence for sentence in advised(make_limits(), nr_periods=3, nr_throttled=3))
 

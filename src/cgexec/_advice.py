@@ -47,7 +47,8 @@ def advice(
     pids = sizing.terms["pids"]
     if pids is not None and pids <= sizing.ceiling < CAP:
         left = limits.pids_limit if usage.pids_headroom is None else usage.pids_headroom
-        yield f"only {max(0, left or 0)} more tasks (threads count) may be started: {limits.sources.get('pids_limit')}"
+        source = usage.sources.get("pids_headroom") or limits.sources.get("pids_limit")
+        yield f"only {max(0, left or 0)} more tasks (threads count) may be started: {source}"
     for group in siblings:
         if work.processes < group.processes:
             total = group.processes * sizing.max_workers
@@ -60,7 +61,8 @@ def advice(
 def _about_memory(limits: Limits, usage: Usage) -> Iterator[str]:
     request = limits.memory_request
     if request is not None:
-        if usage.working_set_bytes > request:
+        # What others in a shared level use is no use of this pod's request.
+        if usage.level_is_own and usage.working_set_bytes > request:
             yield (
                 f"use ({format_bytes(usage.working_set_bytes)}) is above the memory request of {format_bytes(request)}"
                 ": this pod is among the first to be evicted when the node runs short"

@@ -81,7 +81,7 @@ def term_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -> 
         "cpu": _how_cpu(limits, work),
         "default_cap": "nothing limits the CPUs and nothing is said about I/O: min(32, CPUs + 4)",
         "memory": _how_memory(limits, usage, work),
-        "pids": f"{limits.pids_limit} tasks allowed, {usage.pids or 0} in use, {PIDS_RESERVE} kept{_shared(work)}",
+        "pids": _how_pids(limits, usage, work),
         "address_space": "RLIMIT_AS less what is mapped, by a thread's stack and memory",
         "gil": _how_gil(work),
         "cap": "never more",
@@ -100,6 +100,13 @@ def _mark(sizing: Sizing, name: str) -> str:
         least = min(v for n, v in sizing.terms.items() if v is not None and n != "gil")
         return "   <- below what a pool can have" if value == least and name != "gil" else ""
     return "   <- binds" if bound == sizing.bound_by and value == sizing.max_workers else ""
+
+
+def _how_pids(limits: Limits, usage: Usage, work: Workload) -> str:
+    used = usage.pids or 0
+    # The level with the least room need not be the one with the least limit.
+    allowed = limits.pids_limit if usage.pids_headroom is None else used + usage.pids_headroom
+    return f"{allowed} tasks allowed, {used} in use, {PIDS_RESERVE} kept{_shared(work)}"
 
 
 def _shared(work: Workload) -> str:

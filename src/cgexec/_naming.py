@@ -1,9 +1,13 @@
 """What the numbers of `Limits` are called: a limit only where one is set, and what the kernel does at it. Pure."""
 
+from typing import TypeVar
+
 from cgexec._limits import Limits
 from cgexec._quantity import format_bytes, format_cpus
 
-__all__ = ["cpu_bound", "cpu_enforcement", "memory_bound", "memory_enforcement"]
+__all__ = ["cpu_bound", "cpu_enforcement", "limit_of_use", "memory_bound", "memory_enforcement"]
+
+Number = TypeVar("Number", int, float)
 
 _TOLD_MEMORY = ("CGEXEC_MEMORY", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
 
@@ -24,6 +28,11 @@ def memory_bound(limits: Limits) -> str:
         return "memory.high"
     source = limits.sources.get("memory_bytes", "")
     return source if source in _TOLD_MEMORY else "the machine's memory"
+
+
+def limit_of_use(memory_bytes: Number, level_limit: Number | None, *, is_own: bool) -> Number:
+    """Return what the use of a level is a share of: `Limits.memory_bytes`; where others share the level, its limit."""
+    return memory_bytes if is_own or level_limit is None else level_limit
 
 
 def cpu_enforcement(limits: Limits) -> str:

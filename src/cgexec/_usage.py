@@ -27,6 +27,9 @@ class Usage:
     Attributes:
         memory_bytes: what reclaim cannot give back: anonymous and shared memory, tmpfs, dirty pages, kernel memory. A
             file that is merely read is not in it.
+        level_limit: the limit of the level they are of, which need not be the tightest there is: a level above may be
+            fuller. None where it has none, and for the machine.
+        level_is_own: whether that level is the process's own cgroup, and not one that others share.
         working_set_bytes: what the kubelet counts and ``kubectl top`` shows: all memory less inactive file pages.
         page_cache_bytes: what reclaim would give back, and `memory_bytes` therefore leaves out.
         headroom_bytes: room before any limit is reached: the least over levels of that level's limit less that level's
@@ -34,7 +37,7 @@ class Usage:
         process_bytes: what this process alone holds and cannot give back (RssAnon and RssShmem).
         process_address_space: this process's address space (VmSize), for RLIMIT_AS.
         pids: tasks in use at the level closest to its ``pids.max``.
-        pids_headroom: how many more tasks every level allows.
+        pids_headroom: how many more tasks every level allows: at that level, its ``pids.max`` less `pids`.
         nr_periods: quota periods in which something ran, of the level with the tightest quota.
         nr_throttled: those in which it was throttled.
         throttled_seconds: the time it was throttled, summed over CPUs.
@@ -48,6 +51,8 @@ class Usage:
     """
 
     memory_bytes: int
+    level_limit: int | None
+    level_is_own: bool
     working_set_bytes: int
     page_cache_bytes: int
     headroom_bytes: int
@@ -109,6 +114,8 @@ def usage(*, root: str | os.PathLike[str] = "/") -> Usage:
     cpu_some = _stalled(files, layout, "cpu.pressure", "some", sources)
     return Usage(
         memory_bytes=use.unreclaimable if use is not None else machine.used,
+        level_limit=None if closest is None else closest.limit,
+        level_is_own=use is not None and own is not None and use.place == own.place,
         working_set_bytes=use.working_set if use is not None else host.working_set,
         page_cache_bytes=use.reclaimable
         if use is not None
@@ -134,6 +141,8 @@ def idle_usage(memory_bytes: int, held: int) -> Usage:
     """Return the use of a container in which nothing runs but one process that holds *held* bytes. Pure."""
     return Usage(
         memory_bytes=held,
+        level_limit=memory_bytes,
+        level_is_own=True,
         working_set_bytes=held,
         page_cache_bytes=0,
         headroom_bytes=memory_bytes - held,
@@ -188,6 +197,8 @@ def _pids(files: Files, layout: Layout, sources: dict[str, str]) -> PidsLevel | 
     level = min(found, key=lambda one: (_pids_left(one) is None, _pids_left(one) or 0), default=None)
     if level is not None and level.current is not None:
         sources["pids"] = f"{level.place.directory}/pids.current"
+    if level is not None and level.limit is not None:
+        sources["pids_headroom"] = f"{level.place.directory}/pids.max"
     return level
 
 

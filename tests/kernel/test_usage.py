@@ -61,6 +61,19 @@ def test_headroom_is_the_least_of_each_limit_less_that_level_s_use(
     assert (usage.headroom_bytes, usage.memory_bytes) == (headroom * MIB, used * MIB)
 
 
+def test_the_limit_of_the_level_whose_use_is_told_stands_beside_it(tmp_path: Path) -> None:
+    levels = {"/a": v2_level(256 * MIB, 222 * MIB), "/a/b": v2_level(100 * MIB, 20 * MIB)}
+    usage = cgexec.usage(root=v2_machine(tmp_path / "full-parent", "/a/b", levels))
+    assert (usage.memory_bytes, usage.level_limit, usage.level_is_own) == (222 * MIB, 256 * MIB, False)
+    levels["/a"] = v2_level(256 * MIB, 22 * MIB)
+    usage = cgexec.usage(root=v2_machine(tmp_path / "empty-parent", "/a/b", levels))
+    assert (usage.memory_bytes, usage.level_limit, usage.level_is_own) == (20 * MIB, 100 * MIB, True)
+    usage = cgexec.usage(root=v2_machine(tmp_path / "no-limit", "/a", {"/a": v2_level(None, 20 * MIB)}))
+    assert (usage.memory_bytes, usage.level_limit, usage.level_is_own) == (20 * MIB, None, True)
+    usage = cgexec.usage(root=build(tmp_path / "no-cgroup", HOST))
+    assert (usage.level_limit, usage.level_is_own) == (None, False)
+
+
 def test_memory_high_takes_the_room_above_it(tmp_path: Path) -> None:
     level = {**v2_level(2 * GIB, 600 * MIB), "memory.high": f"{GIB}\n"}
     usage = cgexec.usage(root=v2_machine(tmp_path, "/app", {"/app": level}))
@@ -200,6 +213,7 @@ def test_pids_headroom_is_that_of_the_level_with_the_fewest_left(tmp_path: Path)
     parent, leaf = {"pids.max": "200\n", "pids.current": "190\n"}, {"pids.max": "100\n", "pids.current": "20\n"}
     usage = cgexec.usage(root=v2_machine(tmp_path, "/a/b", {"/a": parent, "/a/b": leaf}))
     assert (usage.pids_headroom, usage.pids) == (10, 190)
+    assert usage.sources["pids_headroom"] == "/sys/fs/cgroup/a/pids.max"
 
 
 def test_a_pids_limit_whose_count_cannot_be_read_still_bounds_the_headroom(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _LIMITS = Limits(
 )
 _USAGE = Usage(
     memory_bytes=0,
+    level_limit=4 * GIB,
+    level_is_own=True,
     working_set_bytes=0,
     page_cache_bytes=0,
     headroom_bytes=4 * GIB,

@@ -53,6 +53,16 @@ def test_a_frame_shows_use_rates_and_pools():
     ]
 
 
+def test_the_use_of_a_level_above_is_a_share_of_that_levels_limit():
+    above = {"memory_bytes": 7 * GIB, "working_set_bytes": 6 * GIB, "level_limit": 8 * GIB, "level_is_own": False,
+             "pids": 51, "pids_headroom": 9}  # fmt: skip
+    assert text([{**PROCESS, "usage": {**PROCESS["usage"], **above}}]).split("\n")[1:4] == [
+        "memory        [##################--]  88%  7 GiB of 8 GiB",
+        "working set   [###############-----]  75%  6 GiB of 8 GiB",
+        "tasks (pids)  [#################---]  85%  51 of 60",
+    ]
+
+
 def test_two_pools_of_one_name_have_rates_of_their_own():
     def said(time, **completed):
         pools = [{**POOL, "number": int(number[1:]), "completed": count} for number, count in completed.items()]

@@ -11,7 +11,7 @@ from cgexec._cli.processes import find_siblings
 from cgexec._explain import indented, term_lines, verdict, what_each_may_hold
 from cgexec._kernel.files import Files
 from cgexec._kernel.host import Host, read_host
-from cgexec._naming import memory_bound
+from cgexec._naming import limit_of_use, memory_bound
 from cgexec._quantity import format_bytes
 from cgexec._recommend import Recommendation
 
@@ -157,8 +157,10 @@ def python_lines(view: PythonView) -> Iterator[str]:
 def use_lines(report: Report) -> Iterator[str]:
     """Yield what is used now, and what is not counted."""
     limits, usage = report.recommendation.limits, report.recommendation.usage
-    share = usage.memory_bytes / limits.memory_bytes if limits.memory_bytes else 1.0
-    whole = memory_bound(limits)
+    limit = limit_of_use(limits.memory_bytes, usage.level_limit, is_own=usage.level_is_own)
+    share = usage.memory_bytes / limit if limit else 1.0
+    same = limit == limits.memory_bytes
+    whole = memory_bound(limits) if same else f"{format_bytes(limit)}, the limit of the level with the least room"
     yield f"memory        {format_bytes(usage.memory_bytes):>9}   {share:.0%} of {whole}; cannot be reclaimed"
     yield f"working set   {format_bytes(usage.working_set_bytes):>9}   what kubectl top shows"
     yield f"page cache    {format_bytes(usage.page_cache_bytes):>9}   not counted: given back when memory is needed"

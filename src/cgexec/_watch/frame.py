@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cgexec._naming import limit_of_use
 from cgexec._plain import plain
 from cgexec._quantity import format_bytes
 
@@ -76,15 +77,19 @@ def make_frame(
 
 def _bars(limits: Mapping[str, Any], usage: Mapping[str, Any]) -> Iterator[Bar]:
     limit, request = _number(limits.get("memory_bytes")), _number(limits.get("memory_request"))
+    is_own = usage.get("level_is_own") is not False  # of a service with an older version nothing is known
+    if limit is not None:
+        limit = limit_of_use(limit, _number(usage.get("level_limit")), is_own=is_own)
     for label, name in (("memory", "memory_bytes"), ("working set", "working_set_bytes")):
         used = _number(usage.get(name))
         if used is not None:
             text = format_bytes(used) + (f" of {format_bytes(limit)}" if limit else "")
-            if name == "working_set_bytes" and request:
+            if name == "working_set_bytes" and request and is_own:
                 text += f", {used / request:.0%} of request"
             yield Bar(label, used / limit if limit else None, text)
-    pids, most = _number(usage.get("pids")), _number(limits.get("pids_limit"))
+    pids, left = _number(usage.get("pids")), _number(usage.get("pids_headroom"))
     if pids is not None:
+        most = _number(limits.get("pids_limit")) if left is None else pids + left
         yield Bar("tasks (pids)", pids / most if most else None, f"{pids:.0f}" + (f" of {most:.0f}" if most else ""))
 
 
