@@ -130,6 +130,20 @@ def _sized(**arguments):
     return size(POD, make_usage(), workload(environ={}, **arguments))
 
 
+@pytest.mark.parametrize("shares", range(1, 178))
+@pytest.mark.parametrize("cpus", [1.0, 2.0, 3.0])
+def test_a_share_that_no_decimal_has_gives_as_many_as_the_fraction(shares, cpus):
+    limits = make_limits(cpus=cpus, cpu_quota=cpus, cpu_request=cpus)
+    for said in ({"cpu_per_task": 1 / shares}, {"io_ratio": 1 - 1 / shares}):
+        answer = recommend(limits=limits, usage=make_usage(), **said)
+        assert (answer.max_workers, answer.min_workers, answer.terms["gil"]) == (cpus * shares, cpus * shares, shares)
+        assert f"cover {cpus * shares:.0f} worker" in answer.explain()
+
+
+def test_a_share_a_little_above_rounds_up_still():
+    assert recommend(limits=POD, usage=make_usage(), cpu_per_task=0.333333).max_workers == 7
+
+
 def test_gil_binds_pure_python_on_a_build_that_has_it():
     answer = _sized(io_ratio=0.9, releases_gil=False, gil=True)
     assert (answer.max_workers, answer.bound_by) == (10, "gil")
@@ -188,6 +202,7 @@ def test_nonsense_is_a_value_error_that_shows_the_right_form(arguments, message)
 
 def test_both_spellings_may_be_given_if_they_agree():
     assert recommend(limits=POD, usage=make_usage(), io_ratio=0.9, cpu_per_task=0.1).max_workers == 20
+    assert recommend(limits=POD, usage=make_usage(), io_ratio=2 / 3, cpu_per_task=1 / 3).max_workers == 6
 
 
 def test_processes_and_reserve_come_from_the_environment(monkeypatch):

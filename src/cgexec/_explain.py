@@ -1,6 +1,5 @@
 """A sizing in words, for a person who has to believe it. Pure: values in, lines out."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -14,14 +13,16 @@ from cgexec._sizing import (
     WORKERS_PER_CPU,
     Sizing,
     assumed_io_ratio,
+    covered_by_cpus,
     gil_binds,
     memory_budget,
     per_worker,
+    round_down,
     share_of,
     size,
 )
 from cgexec._usage import Usage
-from cgexec._workload import Workload
+from cgexec._workload import NOISE, Workload
 
 __all__ = ["explain", "term_lines", "verdict", "what_each_may_hold"]
 
@@ -198,8 +199,7 @@ def _covered(limits: Limits, usage: Usage, work: Workload) -> str:
     """Return in words how many workers each request covers, without the floor of one."""
     parts = []
     if limits.cpu_request is not None:
-        exact = Fraction(str(limits.cpu_request)) / work.processes / (1 - assumed_io_ratio(work))
-        parts.append(f"{_few(exact)} by CPU")
+        parts.append(f"{_few(covered_by_cpus(limits.cpu_request, work))} by CPU")
     if limits.memory_request is not None:
         if work.memory_per_task is None:
             parts.append("an unknown number by memory (memory_per_task is not said)")
@@ -210,7 +210,7 @@ def _covered(limits: Limits, usage: Usage, work: Workload) -> str:
 
 
 def _few(exact: Fraction) -> str:
-    return f"{float(exact):.2g} of a worker" if exact < 1 else workers(math.floor(exact))
+    return f"{float(exact):.2g} of a worker" if exact < 1 - NOISE else workers(round_down(exact))
 
 
 def change_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -> Iterator[str]:

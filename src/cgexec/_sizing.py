@@ -13,9 +13,9 @@ from typing import Literal
 
 from cgexec._limits import Limits
 from cgexec._usage import Usage
-from cgexec._workload import Workload
+from cgexec._workload import NOISE, Workload
 
-__all__ = ["Sizing", "assumed_io_ratio", "memory_budget", "size"]
+__all__ = ["Sizing", "assumed_io_ratio", "covered_by_cpus", "memory_budget", "round_down", "size"]
 
 Bound = Literal["cpu", "memory", "pids", "gil", "cap", "address_space", "floor"]
 
@@ -73,7 +73,7 @@ def size(limits: Limits, usage: Usage, work: Workload) -> Sizing:
         "memory": memory,
         "pids": _pids_term(limits, usage, work),
         "address_space": _address_space_term(limits, usage, work),
-        "gil": math.ceil(1 / (1 - assumed_io_ratio(work))),
+        "gil": _round_up(1 / (1 - assumed_io_ratio(work))),
         "cap": CAP,
     }
     binding = {name: value for name, value in terms.items() if value is not None and (name != "gil" or gil_binds(work))}
@@ -118,10 +118,24 @@ def _exact(cpus: float) -> Fraction:
     return Fraction(str(cpus))
 
 
+def _round_up(exact: Fraction) -> int:
+    """Round up what is more than noise above a whole number: 2 / (1 / 3) is 6, though ``1 / 3`` is a little less."""
+    return math.ceil(exact * (1 - NOISE))
+
+
+def round_down(exact: Fraction) -> int:
+    """Round down what is more than noise below a whole number."""
+    return math.floor(exact * (1 + NOISE))
+
+
+def covered_by_cpus(cpus: float, work: Workload) -> Fraction:
+    """Return how many workers so many CPUs keep going in each process."""
+    return _exact(cpus) / work.processes / (1 - assumed_io_ratio(work))
+
+
 def cpu_term(limits: Limits, work: Workload) -> int:
     """Return how many workers keep the CPUs busy, rounded up: the last one is a part-time worker."""
-    exact = math.ceil(_exact(limits.cpus) / work.processes / (1 - assumed_io_ratio(work)))
-    return max(exact, LEAST_BY_GUESS) if _is_guess(work) else max(exact, 1)
+    return max(_round_up(covered_by_cpus(limits.cpus, work)), LEAST_BY_GUESS if _is_guess(work) else 1)
 
 
 def _is_guess(work: Workload) -> bool:
@@ -188,7 +202,7 @@ def _min_workers(limits: Limits, usage: Usage, work: Workload, most: int) -> int
     """Return how many workers the requests cover, rounded down: the scheduler promises no more."""
     covered: list[int] = []
     if limits.cpu_request is not None:
-        covered.append(math.floor(_exact(limits.cpu_request) / work.processes / (1 - assumed_io_ratio(work))))
+        covered.append(round_down(covered_by_cpus(limits.cpu_request, work)))
     if limits.memory_request is not None and work.memory_per_task is not None:
         covered.append(share_of(limits.memory_request, usage, work) // per_worker(usage, work))
     return max(1, min([*covered, most])) if covered else 1

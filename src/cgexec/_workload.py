@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from cgexec._environ import parse_processes, parse_reserve, told_processes, told_reserve
 from cgexec._quantity import parse_bytes, parse_exact
 
-__all__ = ["LEAST_PER_TASK", "Basis", "Kind", "Workload", "parse_memory", "workload"]
+__all__ = ["LEAST_PER_TASK", "NOISE", "Basis", "Kind", "Workload", "parse_memory", "workload"]
 
 Kind = Literal["thread", "process"]
 Basis = Literal["limit", "now", "request"]
@@ -19,6 +19,8 @@ LEAST_PER_TASK = 1024
 # its least in bytes. Chosen by hand: Erigon measured 20 % as best, automemlimit takes 10 %, Temporal advises 20 %.
 RESERVE_SHARE = Fraction(15, 100)
 LEAST_RESERVE = 32 << 20
+# What a share such as 1 / 3 lacks as a float of sixteen digits, and far below what any measured share is worth.
+NOISE = Fraction(1, 10**12)
 
 
 class Workload(NamedTuple):
@@ -107,7 +109,7 @@ def _io_ratio(io_ratio: float | None, cpu_per_task: float | None) -> Fraction | 
         raise ValueError(
             "cpu_per_task=0: a task that never computes needs no worker; expected a share above 0, such as 0.01"
         )
-    if waiting is not None and computing is not None and waiting + computing != 1:
+    if waiting is not None and computing is not None and abs(waiting + computing - 1) > NOISE:
         raise ValueError(
             f"io_ratio={io_ratio} and cpu_per_task={cpu_per_task} contradict each other: cpu_per_task is 1 - io_ratio; "
             f"pass one of them, for instance io_ratio={float(1 - computing):g}"
