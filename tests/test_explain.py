@@ -150,6 +150,15 @@ def test_what_would_change_the_answer_is_computed():
     assert "twice the memory limit: 20" in text
 
 
+def test_headroom_of_now_is_explained_and_grows_with_the_limit():
+    usage = make_usage(headroom_bytes=4 * GIB)
+    text = explained(make_limits(), usage, basis="now", processes=4)
+    assert "headroom now 4 GiB less reserve 614 MiB, / 4 processes = 870 MiB, / 256 KiB per worker" in text
+    text = explained(make_limits(cpus=8), usage, basis="now", memory_per_task="200Mi", io_ratio=0.9)
+    assert line(text, "memory ").split()[1] == "17"
+    assert "twice the memory limit: 34" in text
+
+
 def test_a_floor_is_said_to_be_one():
     text = explained(make_limits(cpus=0.1, cpu_quota=0.1))
     assert "<- below what a pool can have" in line(text, "CPU ")

@@ -132,7 +132,8 @@ def _how_memory(limits: Limits, usage: Usage, work: Workload) -> str:
     said = "" if work.memory_per_task is not None else " assumed, nothing is said"
     left = memory_budget(limits, usage, work)
     if work.basis == "now":
-        source = f"headroom now {format_bytes(usage.headroom_bytes)} less reserve"
+        reserve = format_bytes(work.reserve_of(limits.memory_bytes))
+        source = f"headroom now {format_bytes(usage.headroom_bytes)} less reserve {reserve}{_shared(work)}"
     else:
         limit = limits.memory_bytes if work.basis == "limit" else min(limits.memory_request or 0, limits.memory_bytes)
         held = "" if usage.process_bytes is None else f" less {format_bytes(usage.process_bytes)} held now"
@@ -226,12 +227,11 @@ def change_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -
     if work.memory_per_task is None:
         heavy = number(work._replace(memory_per_task=200 << 20))
         yield f'- what a task holds: memory_per_task="200Mi" would give {heavy}'
+    twice = replace(limits, memory_bytes=2 * limits.memory_bytes)
+    roomier = replace(usage, headroom_bytes=usage.headroom_bytes + limits.memory_bytes)  # what is used stays the same
     others = [
         (f"twice {cpu_bound(limits)}", size(replace(limits, cpus=2 * limits.cpus), usage, work).max_workers),
-        (
-            f"twice {memory_bound(limits)}",
-            size(replace(limits, memory_bytes=2 * limits.memory_bytes), usage, work).max_workers,
-        ),
+        (f"twice {memory_bound(limits)}", size(twice, roomier, work).max_workers),
     ]
     if work.memory_per_task is not None:
         others.append(("half the memory per task", number(work._replace(memory_per_task=work.memory_per_task // 2))))
