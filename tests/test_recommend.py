@@ -277,6 +277,14 @@ usages = st.builds(
 )
 
 
+def test_of_the_same_headroom_a_larger_limit_keeps_more_free():
+    """The reserve is a share of the limit, as is what a pool's guard keeps; the same headroom means more in use."""
+    usage = make_usage(headroom_bytes=GIB)
+    said = {"basis": "now", "memory_per_task": "64Mi", "io_ratio": 0.99}
+    assert recommend(limits=make_limits(memory_bytes=2 * GIB), usage=usage, **said).max_workers == 11
+    assert recommend(limits=make_limits(memory_bytes=4 * GIB), usage=usage, **said).max_workers == 6
+
+
 @given(containers(), usages, arguments())
 def test_every_answer_is_sane(limits, usage, said):
     answer = recommend(limits=limits, usage=usage, **said)
@@ -293,7 +301,9 @@ def test_a_tighter_limit_never_gives_more_workers(limits, usage, said, factor, w
         value = 10**6
     tight = max(value * factor, 0.001) if which == "cpus" else int(value * factor)
     changes = {which: tight} | ({"cpu_quota": tight} if which == "cpus" else {})
-    tighter = recommend(limits=dataclasses.replace(limits, **changes), usage=usage, **said)
+    lost = value - tight if which == "memory_bytes" else 0  # as much is used, so there is so much less room
+    less = dataclasses.replace(usage, headroom_bytes=usage.headroom_bytes - lost)
+    tighter = recommend(limits=dataclasses.replace(limits, **changes), usage=less, **said)
     looser = recommend(limits=limits, usage=usage, **said)
     assert tighter.max_workers <= looser.max_workers
     assert tighter.ceiling <= looser.ceiling
