@@ -63,6 +63,25 @@ def test_the_use_of_a_level_above_is_a_share_of_that_levels_limit():
     ]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"nr_periods": 9, "nr_throttled": 40, "psi_cpu_some": 0.1, "psi_memory_full": 0.1}, id="anew"),
+        pytest.param(
+            {"nr_periods": 120, "nr_throttled": 3, "psi_cpu_some": 0.1, "psi_memory_full": 0.1}, id="one-back"
+        ),
+        pytest.param({"sources": dict.fromkeys(("nr_throttled", "psi_cpu_some", "psi_memory_full"), "/b")}, id="moved"),
+    ],
+)
+def test_counters_of_another_cgroup_are_no_rate(change):
+    assert "CPUs 2, OOM kills 2" in text([{**LATER, "usage": {**LATER["usage"], **change}}], [PROCESS]).split("\n")
+
+
+def test_no_more_than_all_periods_are_throttled():
+    late = {**LATER, "usage": {**LATER["usage"], "nr_periods": 109, "nr_throttled": 40}}
+    assert "throttled 100%" in text([late], [PROCESS])
+
+
 def test_two_pools_of_one_name_have_rates_of_their_own():
     def said(time, **completed):
         pools = [{**POOL, "number": int(number[1:]), "completed": count} for number, count in completed.items()]

@@ -65,7 +65,7 @@ def make_frame(
     """
     container = now[0]
     limits, usage = _mapping(container.get("limits")), _mapping(container.get("usage"))
-    old = _mapping(before[0].get("usage")) if before else {}
+    old = _mapping(before[0].get("usage")) if before else None
     seconds = (_number(container.get("time")) or 0) - (_number(before[0].get("time")) or 0) if before else 0.0
     return Frame(
         title=f"cgexec  {where}  {clock}",
@@ -94,27 +94,37 @@ def _bars(limits: Mapping[str, Any], usage: Mapping[str, Any]) -> Iterator[Bar]:
 
 
 def _facts(
-    limits: Mapping[str, Any], usage: Mapping[str, Any], old: Mapping[str, Any], seconds: float
+    limits: Mapping[str, Any], usage: Mapping[str, Any], old: Mapping[str, Any] | None, seconds: float
 ) -> Iterator[str]:
     cpus = _number(limits.get("cpus"))
     if cpus is not None:
         yield f"CPUs {cpus:.4g}"
 
-    def change(name: str) -> float | None:
-        new = _number(usage.get(name))
-        return None if new is None else new - (_number(old.get(name)) or 0.0)
-
-    periods, throttled = change("nr_periods"), change("nr_throttled")
+    periods, throttled = (_growth(usage, old, name, "nr_throttled") for name in ("nr_periods", "nr_throttled"))
     if periods is not None and throttled is not None and _number(limits.get("cpu_quota")) is not None:
-        yield f"throttled {throttled / periods:.0%}" if periods > 0 else "throttled 0%"
+        yield f"throttled {min(1.0, throttled / periods):.0%}" if periods > 0 else "throttled 0%"
     if seconds > 0:  # since the container began they say nothing about now
         for label, name in (("memory stalls", "psi_memory_full"), ("CPU waits", "psi_cpu_some")):
-            stalled = change(name)
+            stalled = _growth(usage, old, name, name)
             if stalled is not None:
-                yield f"{label} {max(0.0, stalled) / seconds:.0%}"
+                yield f"{label} {stalled / seconds:.0%}"
     kills = _number(usage.get("oom_kills"))
     if kills:
         yield f"OOM kills {kills:.0f}"
+
+
+def _growth(usage: Mapping[str, Any], old: Mapping[str, Any] | None, name: str, source: str) -> float | None:
+    """
+    Return by how much a counter has grown since the last frame, in all where there was none.
+
+    None where it is no longer the same one: the process is in another cgroup, or the cgroup was made anew.
+    """
+    new = _number(usage.get(name))
+    if new is None or old is None:
+        return new
+    then = _number(old.get(name))
+    file, old_file = (_mapping(one.get("sources")).get(source) for one in (usage, old))
+    return None if then is None or new < then or file != old_file else new - then
 
 
 def _rows(now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> Iterator[PoolRow]:
