@@ -296,6 +296,15 @@ def test_nothing_readable_still_gets_an_answer_and_a_note(tmp_path):
     assert usage.headroom_bytes >= 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no cgroups to be seen")
+def test_on_linux_without_a_readable_proc_it_is_said_that_limits_cannot_be_read():
+    class Unreadable(Files):
+        def text(self, path):
+            return None
+
+    assert any("no cgroup file system is visible" in note for note in take_snapshot(Unreadable()).notes)
+
+
 def test_an_empty_root_is_an_error():
     with pytest.raises(ValueError, match='expected "/" for this machine'):
         cgexec.limits(root="")

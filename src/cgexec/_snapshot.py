@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from cgexec._kernel import levels
 from cgexec._kernel.files import Files, printable
-from cgexec._kernel.host import Host, read_host
+from cgexec._kernel.host import Host, is_linux, read_host
 from cgexec._kernel.levels import Found, MemoryLevel
 from cgexec._kernel.locate import Layout, locate
 
@@ -64,7 +64,7 @@ def locate_own(files: Files) -> Layout:
     layout = locate(cgroup or "", mountinfo or "")
     for note in layout.notes:
         files.note(note)
-    if layout.version is None and (files.is_this_machine is False or cgroup is not None or mountinfo is not None):
+    if layout.version is None and (is_linux() or not files.is_this_machine):
         files.note("no cgroup file system is visible, so limits set by a container cannot be read here")
     for name in ("cpu", "memory", "pids"):
         chain = layout.chains.get(name)
