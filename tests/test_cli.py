@@ -228,6 +228,7 @@ WRONG = {
     "basis without request": (("recommend", "--basis", "request"), "CGEXEC_MEMORY_REQUEST"),
     "callers": (("env", "--callers", "0"), "callers=0"),
     "command": (("frobnicate",), "invalid choice"),
+    "no such root": (("--root", "/nonexistent"), "root='/nonexistent': there is no such directory"),
     "both views": (("--as", "cpu=2", "--root", "/x"), "not allowed with"),
 }
 

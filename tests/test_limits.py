@@ -310,6 +310,21 @@ def test_an_empty_root_is_an_error():
         cgexec.limits(root="")
 
 
+def test_a_root_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="none': there is no such directory"):
+        cgexec.limits(root=tmp_path / "none")
+
+
+def test_a_cgroup_whose_directory_is_not_there_is_noted(tmp_path):
+    proc = {name: text for name, text in NO_LIMITS.items() if name.startswith("proc/")}
+    notes = cgexec.limits(root=build(tmp_path, proc)).notes
+    assert "/sys/fs/cgroup: the cgroup of this process is not there, so its own limits cannot be read" in notes
+    build(tmp_path, {**NO_LIMITS, "proc/self/cgroup": "0::/gone\n"})
+    assert any(note.startswith("/sys/fs/cgroup/gone: the cgroup") for note in cgexec.usage(root=tmp_path).notes)
+    build(tmp_path, NO_LIMITS)
+    assert not any("is not there" in note for note in cgexec.limits(root=tmp_path).notes)
+
+
 def test_a_v1_quota_without_its_period_is_taken_with_the_kernels_default(tmp_path):
     files = {
         "proc/self/cgroup": "3:cpu:/\n",

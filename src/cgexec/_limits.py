@@ -79,7 +79,7 @@ def limits(*, root: str | os.PathLike[str] = "/") -> Limits:
             environment nor this machine is asked.
 
     Raises:
-        ValueError: a ``CGEXEC_*`` variable holds nonsense. Never for anything a kernel file holds.
+        ValueError: a ``CGEXEC_*`` variable holds nonsense, or *root* is no directory. Never for what a file holds.
     """
     files = Files(os.fspath(root))
     return derive_limits(take_snapshot(files), _told() if files.is_this_machine else Told())

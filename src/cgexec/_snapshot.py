@@ -11,6 +11,9 @@ from cgexec._kernel.locate import Layout, locate
 __all__ = ["Snapshot", "locate_own", "take_snapshot"]
 
 
+_LIMITED = ("cpu", "memory", "pids")
+
+
 class Snapshot(NamedTuple):
     """
     The limits as the files state them, level by level, the process's own cgroup first.
@@ -53,7 +56,7 @@ def take_snapshot(files: Files) -> Snapshot:
             for level in found_pids
             if level.limit is not None
         ),
-        searched={name: _searched(layout, name) for name in ("cpu", "memory", "pids")},
+        searched={name: _searched(layout, name) for name in _LIMITED},
         notes=tuple(files.notes),
     )
 
@@ -66,7 +69,8 @@ def locate_own(files: Files) -> Layout:
         files.note(note)
     if layout.version is None and (is_linux() or not files.is_this_machine):
         files.note("no cgroup file system is visible, so limits set by a container cannot be read here")
-    for name in ("cpu", "memory", "pids"):
+    _note_missing(files, layout)
+    for name in _LIMITED:
         chain = layout.chains.get(name)
         if chain is not None and not chain.own:
             files.note(
@@ -80,6 +84,14 @@ def locate_own(files: Files) -> Layout:
         ):
             files.note(f"{name}: no visible cgroup controls it for this process")
     return layout
+
+
+def _note_missing(files: Files, layout: Layout) -> None:
+    """Say which of the directories are not there: removed while we ran, or left out of a copy."""
+    own = {layout.chains[name].places[0].directory for name in _LIMITED if name in layout.chains}
+    for directory in sorted(own):
+        if not files.has_directory(directory):
+            files.note(f"{directory}: the cgroup of this process is not there, so its own limits cannot be read")
 
 
 def _searched(layout: Layout, name: str) -> str:

@@ -91,6 +91,9 @@ def usage(*, root: str | os.PathLike[str] = "/") -> Usage:
 
     Args:
         root: where the kernel's files are found, as for `limits`.
+
+    Raises:
+        ValueError: *root* is no directory.
     """
     files = Files(os.fspath(root))
     layout = locate_own(files)

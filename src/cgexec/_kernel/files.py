@@ -49,6 +49,8 @@ class Files:
         self.root = root
         self.notes: list[str] = []
         self._prefix = "" if root == "/" else root.rstrip("/")
+        if not self.has_directory("/"):
+            raise ValueError(f"root={root!r}: there is no such directory")
 
     @property
     def is_this_machine(self) -> bool:
@@ -60,6 +62,10 @@ class Files:
         text = printable(text)
         if text not in self.notes:
             self.notes.append(text)
+
+    def has_directory(self, path: str) -> bool:
+        """Return whether there is such a directory (absolute, below the root), as far as it can be seen."""
+        return os.path.isdir(f"{self._prefix}{path}")
 
     def text(self, path: str) -> str | None:
         """Return the content of *path* (absolute, below the root), None if it is absent or cannot be read."""
