@@ -109,6 +109,12 @@ def test_the_use_of_a_level_above_is_a_share_of_that_levels_limit(tmp_path):
     assert "224 MiB   88% of 256 MiB, the limit of the level with the least room; cannot be reclaimed" in text
 
 
+def test_a_limit_that_cannot_be_read_is_not_said_to_be_none(tmp_path):
+    text = printed("report", "--root", str(v2_machine(tmp_path, "/", {"/": {"cpu.max": "junk\n"}})))
+    assert "no limit is visible: all CPUs of the host" in text
+    assert "nothing: " not in text
+
+
 def test_json_is_the_values(tmp_path):
     kept = json.loads(printed("--json"))
     assert kept["limits"]["cpus"] == cgexec.limits().cpus

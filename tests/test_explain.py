@@ -74,7 +74,7 @@ TOLD = {"cpus": 3.0, "memory_bytes": 2 * GIB, "sources": {"cpus": "CGEXEC_CPUS",
         pytest.param(
             {**FREE, "sources": HOST},
             [
-                "No CPU limit applies: beyond the request there is what others leave. cgexec plans with the 2 CPUs of the machine.",
+                "No CPU limit is visible: beyond the request there is what others leave. cgexec plans with the 2 CPUs of the machine.",
                 "No memory limit is visible; without one the kernel kills when the machine's memory is used up.",
                 "used up. cgexec plans with 4 GiB (/proc/meminfo (MemTotal)).",
             ],
@@ -83,7 +83,7 @@ TOLD = {"cpus": 3.0, "memory_bytes": 2 * GIB, "sources": {"cpus": "CGEXEC_CPUS",
         pytest.param(
             {**FREE, **TOLD},
             [
-                "No CPU limit applies: beyond the request there is what others leave. cgexec plans with 3 CPUs (CGEXEC_CPUS).",
+                "No CPU limit is visible: beyond the request there is what others leave. cgexec plans with 3 CPUs (CGEXEC_CPUS).",
                 "the machine's memory is used up. cgexec plans with 2 GiB (CGEXEC_MEMORY).",
             ],
             id="told",
@@ -119,6 +119,13 @@ def test_what_the_kernel_does_is_said_of_what_is_set(changes, sentences):
         assert sentence in text
     assert ("is where the kernel kills" in text) == any("where the kernel kills" in each for each in sentences)
     assert ("by throttling" in text) == (changes.get("cpu_quota", 2.0) is not None)
+
+
+def test_a_limit_that_is_not_seen_is_not_said_to_be_none():
+    text = explained(make_limits(**FREE, sources=HOST, cpu_request=0.1))
+    assert "no limit on CPUs is visible, nothing is said about I/O: min(32, CPUs + 4)" in text
+    realtime = make_limits(**FREE, sources={**HOST, "cpu_quota": "ignored under SCHED_FIFO"}, cpu_request=0.1)
+    assert "No CPU limit applies: beyond the request" in explained(realtime)
 
 
 def test_a_number_that_is_no_limit_is_not_called_one():

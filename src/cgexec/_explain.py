@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from cgexec._limits import Limits
-from cgexec._naming import cpu_bound, cpu_enforcement, memory_bound, memory_enforcement
+from cgexec._naming import cpu_bound, cpu_enforcement, memory_bound, memory_enforcement, seen_or_not
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._sizing import (
     CAP,
@@ -80,7 +80,7 @@ def term_lines(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -> 
     """Yield one line a term: its value and how it came about."""
     how = {
         "cpu": _how_cpu(limits, work),
-        "default_cap": "nothing limits the CPUs and nothing is said about I/O: min(32, CPUs + 4)",
+        "default_cap": f"no limit on CPUs {seen_or_not(limits)}, nothing is said about I/O: min(32, CPUs + 4)",
         "memory": _how_memory(limits, usage, work),
         "pids": _how_pids(limits, usage, work),
         "address_space": "RLIMIT_AS less what is mapped, by a thread's stack and memory",

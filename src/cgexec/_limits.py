@@ -17,9 +17,12 @@ from cgexec._kernel.levels import Found
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._snapshot import Snapshot, take_snapshot
 
-__all__ = ["Limits", "derive_limits", "limits"]
+__all__ = ["IGNORED", "Limits", "derive_limits", "limits"]
 
 T = TypeVar("T", int, float)
+
+# How the source of a quota begins that binds other threads, and not those that run in real time.
+IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _quota(seen: Snapshot, sources: dict[str, str], notes: list[str]) -> float |
             f"this thread runs under {seen.host.realtime}: the CPU quota of {format_cpus(quota)} does not apply to it "
             "and to threads it starts"
         )
-        sources["cpu_quota"] = f"ignored under {seen.host.realtime}"
+        sources["cpu_quota"] = f"{IGNORED} under {seen.host.realtime}"
         return None
     return quota
 

@@ -2,10 +2,10 @@
 
 from typing import TypeVar
 
-from cgexec._limits import Limits
+from cgexec._limits import IGNORED, Limits
 from cgexec._quantity import format_bytes, format_cpus
 
-__all__ = ["cpu_bound", "cpu_enforcement", "limit_of_use", "memory_bound", "memory_enforcement"]
+__all__ = ["cpu_bound", "cpu_enforcement", "limit_of_use", "memory_bound", "memory_enforcement", "seen_or_not"]
 
 Number = TypeVar("Number", int, float)
 
@@ -37,8 +37,8 @@ def limit_of_use(memory_bytes: Number, level_limit: Number | None, *, is_own: bo
 
 def cpu_enforcement(limits: Limits) -> str:
     """Say what happens to a container that wants more CPUs (sched-bwc.rst), and with how many is planned instead."""
-    if limits.cpu_quota is None:  # none is seen, or it does not bind real-time threads
-        text = "No CPU limit applies: beyond the request there is what others leave."
+    if limits.cpu_quota is None:
+        text = f"No CPU limit {seen_or_not(limits)}: beyond the request there is what others leave."
     else:
         text = f"The limit of {format_cpus(limits.cpu_quota)} is what the kernel enforces, by throttling."
     if limits.cpus == limits.cpu_quota:
@@ -46,6 +46,11 @@ def cpu_enforcement(limits: Limits) -> str:
     source = limits.sources.get("cpus", "")
     cpus = format_cpus(limits.cpus)
     return f"{text} cgexec plans with {f'the {cpus} of the machine' if source == 'host' else f'{cpus} ({source})'}."
+
+
+def seen_or_not(limits: Limits) -> str:
+    """Say why there is no quota: hardly ever can it be told from one that cannot be seen."""
+    return "applies" if limits.sources.get("cpu_quota", "").startswith(IGNORED) else "is visible"
 
 
 def memory_enforcement(limits: Limits) -> str:

@@ -11,7 +11,8 @@ from cgexec._cli.processes import find_siblings
 from cgexec._explain import indented, term_lines, verdict, what_each_may_hold
 from cgexec._kernel.files import Files
 from cgexec._kernel.host import Host, read_host
-from cgexec._naming import limit_of_use, memory_bound
+from cgexec._limits import Limits
+from cgexec._naming import limit_of_use, memory_bound, seen_or_not
 from cgexec._quantity import format_bytes
 from cgexec._recommend import Recommendation
 
@@ -107,7 +108,7 @@ def limit_table(report: Report) -> Iterator[str]:
     seen = None if python is None else python.process_cpu_count or python.cpu_count
     rows = [
         ("", "limit", "request", "Python sees", "bound by"),
-        ("CPUs", f"{limits.cpus:.4g}", _cpus(limits.cpu_request), _cpus(seen), _bound(source("cpus", ""))),
+        ("CPUs", f"{limits.cpus:.4g}", _cpus(limits.cpu_request), _cpus(seen), _bound(limits)),
         (
             "memory",
             format_bytes(limits.memory_bytes),
@@ -131,8 +132,9 @@ def limit_table(report: Report) -> Iterator[str]:
         yield f"  {'   '.join(cells)}   {row[4]}".rstrip()
 
 
-def _bound(source: str) -> str:
-    return "nothing: all CPUs of the host" if source == "host" else source
+def _bound(limits: Limits) -> str:
+    source = limits.sources.get("cpus", "")
+    return f"no limit {seen_or_not(limits)}: all CPUs of the host" if source == "host" else source
 
 
 def _cpus(value: float | None) -> str:
