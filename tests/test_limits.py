@@ -81,8 +81,15 @@ def test_zero_from_the_downward_api_is_not_set(tmp_path):
 
 def test_a_request_above_the_limit_is_noted(tmp_path):
     notes = derived(tmp_path, CGEXEC_CPU_REQUEST="4", CGEXEC_MEMORY_REQUEST="8Gi").notes
-    assert any("CPU request of 4 CPUs is above" in note for note in notes)
+    assert any("CPU request of 4 CPUs is above" in note and "Kubernetes refuses" in note for note in notes)
     assert any("memory request of 8 GiB is above" in note for note in notes)
+
+
+@pytest.mark.parametrize(("files", "variables"), [(V2, {"CGEXEC_CPUS": "1"}), (NO_LIMITS, {})], ids=["told", "machine"])
+def test_a_request_above_what_is_no_limit_of_the_pod_is_not_said_to_be_refused(tmp_path, files, variables):
+    notes = derived(tmp_path, files, CGEXEC_CPU_REQUEST="9", **variables).notes
+    assert any("CPU request of 9 CPUs is above" in note for note in notes)
+    assert not any("refuses" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -294,9 +294,11 @@ def request_notes(limits: Limits) -> list[str]:
     """Say which requests contradict the limits."""
     notes: list[str] = []
     if limits.cpu_request is not None and limits.cpu_request > limits.cpus:
+        # Kubernetes knows the pod's own limit, and neither the machine nor what was told.
+        refused = "Kubernetes refuses such a pod, so " if limits.cpus == limits.cpu_quota else ""
         notes.append(
             f"the CPU request of {format_cpus(limits.cpu_request)} is above the {format_cpus(limits.cpus)} that may be "
-            f"used ({limits.sources.get('cpus', '')}); Kubernetes refuses such a pod, so one of the two is mistaken"
+            f"used ({limits.sources.get('cpus', '')}); {refused}one of the two is mistaken"
         )
     if limits.memory_request is not None and limits.memory_request > limits.memory_bytes:
         notes.append(
