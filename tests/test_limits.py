@@ -66,6 +66,17 @@ def test_memory_told_may_ask_for_more_than_memory_high(tmp_path):
     assert derived(tmp_path, files, CGEXEC_MEMORY="2Gi").memory_bytes == 2 << 30
 
 
+def test_more_than_there_is_may_be_told_with_a_note(tmp_path):
+    limits = derived(tmp_path, NO_LIMITS, CGEXEC_CPUS="2000", CGEXEC_MEMORY="400Gi")
+    assert (limits.cpus, limits.memory_bytes) == (2000.0, 400 << 30)
+    assert "CGEXEC_CPUS=2000 is above the 8 CPUs to run on (host); no more run at the same time" in limits.notes
+    assert (
+        "CGEXEC_MEMORY: 400 GiB is above the machine's memory of 16 GiB; the kernel kills when that is used up"
+        in limits.notes
+    )
+    assert not any("is above" in note for note in derived(tmp_path, CGEXEC_CPUS="2", CGEXEC_MEMORY="4Gi").notes)
+
+
 def test_requests_are_only_what_is_told(tmp_path):
     assert derived(tmp_path).cpu_request is None
     limits = derived(tmp_path, CGEXEC_CPU_REQUEST="100m", CGEXEC_MEMORY_REQUEST="1Gi")

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from cgexec._environ import Told, read_environ
 from cgexec._kernel.files import Files, printable
+from cgexec._kernel.host import ASSUMED
 from cgexec._kernel.levels import Found
 from cgexec._quantity import format_bytes, format_cpus
 from cgexec._snapshot import Snapshot, take_snapshot
@@ -36,7 +37,8 @@ class Limits:
         cpus: CPUs that may really be used: the least of quota, cpuset, affinity and host, or what was told instead.
         cpu_quota: the quota the kernel enforces by throttling.
         cpu_set: CPUs this process may run on (cpuset and affinity), whatever the quota.
-        memory_bytes: what to plan with: the least of hard limit, ``memory.high``, host, and what was told.
+        memory_bytes: what to plan with: the least of hard limit, ``memory.high`` and host; or what was told, which
+            replaces the last two and is never above the first.
         memory_limit: the hard limit; above it the kernel kills.
         memory_high: the v2 limit above which every allocation is throttled.
         swap_limit: how much of it may be swapped out. Reported; never counted as room.
@@ -191,6 +193,11 @@ def _cpus(quota: float | None, cpu_set: int, told: Told, sources: dict[str, str]
                 f"CGEXEC_CPUS={told.cpus:g} is above the quota of {format_cpus(quota)} ({sources['cpu_quota']}); "
                 "the kernel throttles what goes beyond it"
             )
+        elif told.cpus > cpu_set:
+            notes.append(
+                f"CGEXEC_CPUS={told.cpus:g} is above the {format_cpus(cpu_set)} to run on ({sources['cpu_set']}); no "
+                "more run at the same time"
+            )
         return told.cpus
     if quota is not None and quota <= cpu_set:
         sources["cpus"] = sources["cpu_quota"]
@@ -236,6 +243,11 @@ def _memory(
         if told.lambda_memory is not None:
             candidates.append((told.lambda_memory, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
     value, sources["memory_bytes"] = min(candidates, key=lambda one: one[0])
+    if value > seen.host.memory_bytes and seen.host.memory_source != ASSUMED:
+        notes.append(
+            f"{sources['memory_bytes']}: {format_bytes(value)} is above the machine's memory of "
+            f"{format_bytes(seen.host.memory_bytes)}; the kernel kills when that is used up"
+        )
     return value
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cgexec._kernel.windows import JobLimits
 
 __all__ = [
-    "Host", "HostUse", "allocations_are_limited", "is_linux", "is_main_interpreter", "read_host", "read_host_use",
+    "ASSUMED", "Host", "HostUse", "allocations_are_limited", "is_linux", "is_main_interpreter", "read_host",
+    "read_host_use",
 ]  # fmt: skip
 
 _ONLINE = "/sys/devices/system/cpu/online"
@@ -30,6 +31,7 @@ _MEMINFO_KEYS = frozenset({"MemTotal", "MemFree", "MemAvailable", "Inactive(file
 _STATUS_KEYS = frozenset({"RssAnon", "RssShmem", "VmSize"})
 # Where nobody tells: too little is the safe side, and it is said.
 _ASSUMED_MEMORY = 1 << 30
+ASSUMED = "assumed"
 # The fair scheduler's quota (sched-bwc.rst) does not apply to these, nor to the threads started from under them, which
 # inherit the policy. With the flag SCHED_RESET_ON_FORK they do not, and are bound by the quota like any other; under
 # SCHED_DEADLINE threads can be started with the flag alone (sched(7)).
@@ -166,7 +168,7 @@ def _memory(files: Files) -> tuple[int, str]:
         memory = int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):
         files.note(f"the host's memory cannot be read; {_ASSUMED_MEMORY >> 20} MiB are assumed: set CGEXEC_MEMORY")
-        return _ASSUMED_MEMORY, "assumed"
+        return _ASSUMED_MEMORY, ASSUMED
     files.note(f"{_MEMINFO}: no MemTotal, so the memory of the machine we run on is taken (sysconf)")
     return memory, "host memory (sysconf)"
 
