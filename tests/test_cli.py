@@ -232,7 +232,15 @@ WRONG = {
     "percent": (("recommend", "--io-ratio", "80"), "is 0.8"),
     "not a number": (("recommend", "--io-ratio", "much"), "expected a share from 0 to 1"),
     "basis without request": (("recommend", "--basis", "request"), "CGEXEC_MEMORY_REQUEST"),
-    "callers": (("env", "--callers", "0"), "callers=0"),
+    "basis without a stated request": (
+        ("recommend", "--as", "cpu=2,memory=4Gi", "--basis", "request"),
+        "add memory-request=1Gi to --as",
+    ),
+    "basis without a request below a root": (
+        ("recommend", "--root", "/usr", "--basis", "request"),
+        "no file below --root tells the memory request",
+    ),
+    "callers": (("env", "--callers", "0"), "callers=0: expected a whole number of callers"),
     "command": (("frobnicate",), "invalid choice"),
     "no such root": (("--root", "/nonexistent"), "root='/nonexistent': there is no such directory"),
     "both views": (("--as", "cpu=2", "--root", "/x"), "not allowed with"),

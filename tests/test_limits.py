@@ -354,6 +354,20 @@ def test_a_v1_quota_without_its_period_is_taken_with_the_kernels_default(tmp_pat
     assert any("cpu.cfs_period_us: says nothing" in note for note in limits.notes)
 
 
+@pytest.mark.parametrize(("quota", "noted"), [("50000\n", True), ("-1\n", False)])
+def test_an_odd_v1_period_is_named_where_there_is_a_quota(tmp_path, quota, noted):
+    files = {
+        "proc/self/cgroup": "3:cpu:/\n",
+        "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota,
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000 x\n",
+    }
+    limits = cgexec.limits(root=build(tmp_path, files))
+    assert limits.cpu_quota is None
+    assert any(note.startswith("/sys/fs/cgroup/cpu/cpu.cfs_period_us: ") for note in limits.notes) is noted
+    assert not any("cpu.cfs_quota_us" in note for note in limits.notes)
+
+
 def test_sources_and_notes_of_a_cgroup_with_a_name_that_is_no_text_can_be_logged(tmp_path):
     build(tmp_path, V2)
     (tmp_path / "proc/self/cgroup").write_bytes(b"0::/box-\xff\n")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -203,6 +205,20 @@ def test_nonsense_is_a_value_error_that_shows_the_right_form(arguments, message)
 def test_both_spellings_may_be_given_if_they_agree():
     assert recommend(limits=POD, usage=make_usage(), io_ratio=0.9, cpu_per_task=0.1).max_workers == 20
     assert recommend(limits=POD, usage=make_usage(), io_ratio=2 / 3, cpu_per_task=1 / 3).max_workers == 6
+
+
+def test_numbers_of_other_libraries_are_taken():
+    class Integer:
+        def __index__(self):
+            return 4
+
+    def answer(**said):
+        return recommend(limits=POD, usage=make_usage(), **said).max_workers
+
+    assert answer(io_ratio=0.9, processes=Integer()) == answer(io_ratio=0.9, processes=4.0) == 5
+    assert answer(io_ratio=Decimal("0.9")) == answer(cpu_per_task=Fraction(1, 10)) == 20
+    with pytest.raises(ValueError, match="expected a share"):
+        answer(io_ratio=Decimal("NaN"))
 
 
 def test_processes_and_reserve_come_from_the_environment(monkeypatch):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeVar
 
-from cgexec._quantity import parse_bytes, parse_exact
+from cgexec._quantity import as_integer, parse_bytes, parse_exact
 
 __all__ = [
     "Told",
-    "parse_processes",
+    "parse_count",
     "parse_reserve",
     "platform_of",
     "read_environ",
@@ -167,11 +167,12 @@ def platform_of(environ: Mapping[str, str]) -> str | None:
     return next((name for variable, name in _PLATFORMS if environ.get(variable)), None)
 
 
-def parse_processes(value: object, *, name: str) -> int:
-    """Return a number of processes, a whole one from 1 to a million."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= _MOST and value == int(value):
-        return int(value)
-    raise ValueError(f"{name}={value!r}: expected a whole number of processes, at least 1")
+def parse_count(value: object, *, name: str, what: str = "processes") -> int:
+    """Return a whole number of *what* from 1 to a million."""
+    count = int(value) if isinstance(value, float) and value.is_integer() else as_integer(value)
+    if count is not None and 1 <= count <= _MOST:
+        return count
+    raise ValueError(f"{name}={value!r}: expected a whole number of {what}, at least 1")
 
 
 NOT_TOLD = "one process"

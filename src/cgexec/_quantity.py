@@ -1,11 +1,14 @@
 """Quantities as Kubernetes and people write them: text to number and back. Pure; knows no unit of time."""
 
 import math
+import operator
 import re
+from decimal import Decimal
 from fractions import Fraction
 from numbers import Rational, Real
+from typing import SupportsIndex
 
-__all__ = ["format_bytes", "format_cpus", "parse_bytes", "parse_exact", "parse_quantity"]
+__all__ = ["as_integer", "format_bytes", "format_cpus", "parse_bytes", "parse_exact", "parse_quantity"]
 
 # The suffixes of Kubernetes' resource.Quantity, and the same with the B that people add.
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -41,11 +44,11 @@ def parse_quantity(value: str | float | Real) -> int | float:
     return exact.numerator if exact.denominator == 1 else float(exact)
 
 
-def parse_exact(value: str | float | Real) -> Fraction:
+def parse_exact(value: str | float | Real | Decimal) -> Fraction:
     """Return what `parse_quantity` returns, without rounding; a float counts as the decimal it prints as."""
     if isinstance(value, str):
         exact = _parse_text(value)
-    elif isinstance(value, bool) or not isinstance(value, Real):
+    elif isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
         raise ValueError(f"expected a quantity, got {value!r}; {_RIGHT_FORMS}")  # one kind of error for callers
     elif isinstance(value, Rational):  # first, as the largest of these are no float and have no text
         exact = Fraction(int(value.numerator), int(value.denominator))
@@ -113,6 +116,16 @@ def _size_hint(text: str, size: Fraction) -> str:
     bare = match is not None and match[2] is None and not match[3]
     # A bare number of a mebibyte or more is meant in bytes.
     return f' (for mebibytes write "{text}Mi")' if bare and 0 < size < 1 << 20 else ""
+
+
+def as_integer(value: object) -> int | None:
+    """Return what is an integer, of whatever library, as Python's own; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array of several
+        return None
 
 
 def format_bytes(n: float, *, exact: bool = False) -> str:

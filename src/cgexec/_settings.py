@@ -1,7 +1,6 @@
 """What a pool is told by its arguments and by the environment, checked and put together."""
 
 import math
-import operator
 import os
 from collections.abc import Mapping
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, get_args
 from cgexec._adaptive.bounds import Range, bounds
 from cgexec._environ import NOT_TOLD, told_mode, told_workers
 from cgexec._memory.fuse import why_no_fuse
+from cgexec._quantity import as_integer
 from cgexec._recommend import Recommendation, gil_enabled, recommend
 from cgexec._sizing import QUEUE_LEAST, QUEUE_PER_WORKER
 from cgexec._workload import Workload, workload
@@ -245,7 +245,7 @@ def default_places(limit: int) -> int:
 def _places(value: float) -> float:
     if value == math.inf:
         return value
-    places = _whole(value)
+    places = as_integer(value)
     if places is None or places < 0:
         raise ValueError(
             f"queue_size={value!r}: expected a whole number of places from 0, math.inf for no bound, "
@@ -256,7 +256,7 @@ def _places(value: float) -> float:
 
 def check_workers(name: str, value: SupportsIndex) -> int:
     """Return a number of workers, in the standard library's words where it has some."""
-    workers = _whole(value)
+    workers = as_integer(value)
     if workers is None:
         raise ValueError(
             f"{name}={value!r}: expected a whole number of workers, at least 1, as an integer: no float, though the "
@@ -265,16 +265,6 @@ def check_workers(name: str, value: SupportsIndex) -> int:
     if workers <= 0:
         raise ValueError(f"{name} must be greater than 0")
     return workers
-
-
-def _whole(value: object) -> int | None:
-    """Return what is an integer, of whatever library, as Python's own; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:  # an array of several
-        return None
 
 
 def check_seconds(name: str, value: float | None, *, least: float) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple, get_args
 
-from cgexec._environ import parse_processes, parse_reserve, told_processes, told_reserve
+from cgexec._environ import parse_count, parse_reserve, told_processes, told_reserve
 from cgexec._quantity import parse_bytes, parse_exact
 
 __all__ = ["LEAST_PER_TASK", "NOISE", "Basis", "Kind", "Workload", "parse_memory", "workload"]
@@ -72,7 +72,7 @@ def workload(
     if basis not in get_args(Basis):
         raise ValueError(f'basis={basis!r}: expected "limit", "now" or "request"')
     count, source = (
-        told_processes(environ) if processes is None else (parse_processes(processes, name="processes"), "processes=")
+        told_processes(environ) if processes is None else (parse_count(processes, name="processes"), "processes=")
     )
     return Workload(
         io_ratio=_io_ratio(io_ratio, cpu_per_task),

@@ -23,8 +23,8 @@ PARSERS: dict[str, Parser] = {
     "cpu-max": parse.parse_cpu_max,
     "cpu-max-quota": lambda text: parse.parse_cpu_max(f"{text} 100000"),
     "cpu-max-period": lambda text: parse.parse_cpu_max(f"100000 {text}"),
-    "cfs-quota": lambda text: parse.parse_cfs_quota(text, "100000\n"),
-    "cfs-period": lambda text: parse.parse_cfs_quota("100000\n", text),
+    "cfs-quota": parse.parse_cfs_quota,
+    "cfs-period": parse.parse_cfs_period,
     "cpu-list": parse.parse_cpu_list,
     "pressure": parse.parse_pressure,
     "stat": lambda text: parse.parse_flat_keyed(text, frozenset({"anon", "inactive_file"})),
@@ -76,10 +76,10 @@ MEANT: dict[str, dict[str, tuple[str, object]]] = {
     "cfs-quota": {
         "minus-one": ("-1\n", None),
         "any-negative": ("-5\n", None),
-        "one-and-a-half": ("150000\n", 1.5),
-        "missing-newline": ("300000", 3.0),
+        "above-a-period": ("150000\n", 150000),
+        "missing-newline": ("300000", 300000),
     },
-    "cfs-period": {"short": ("1000\n", 100.0), "missing-newline": ("50000", 2.0)},
+    "cfs-period": {"short": ("1000\n", 1000), "missing-newline": ("50000", 50000)},
     "cpu-list": {
         "one": ("0\n", 1),
         "range": ("0-3\n", 4),
@@ -202,10 +202,6 @@ def test_a_file_means(read: Parser, row: tuple[str, object]) -> None:
 def test_what_the_kernel_never_prints_is_malformed(read: Parser, text: str) -> None:
     with pytest.raises(MalformedFile):
         read(text)
-
-
-def test_a_negative_quota_is_no_limit_whatever_the_period() -> None:
-    assert parse.parse_cfs_quota("-1\n", "junk\n") is None
 
 
 def test_a_huge_range_of_cpus_is_counted_and_not_walked() -> None:

@@ -195,6 +195,11 @@ def _seen(arguments: argparse.Namespace) -> tuple[Limits, Usage]:
 
 
 def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) -> Recommendation:
+    if arguments.basis == "request" and limits.memory_request is None:
+        if arguments.stated is not None:
+            raise ValueError("--basis request needs the memory request: add memory-request=1Gi to --as")
+        if arguments.root != "/":
+            raise ValueError("--basis request: no file below --root tells the memory request: state it by --as")
     return recommend(
         memory_per_task=arguments.memory_per_task,
         io_ratio=arguments.io_ratio,

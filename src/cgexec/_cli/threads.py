@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from cgexec._environ import parse_processes, told_processes
+from cgexec._environ import parse_count, told_processes
 from cgexec._limits import Limits
 
 __all__ = ["FORMATS", "render", "variables"]
@@ -40,9 +40,9 @@ def variables(limits: Limits, processes: int | None, callers: int, environ: Mapp
     Raises:
         ValueError: *processes* or *callers* is no whole number from 1.
     """
-    count = told_processes(environ)[0] if processes is None else parse_processes(processes, name="processes")
+    count = told_processes(environ)[0] if processes is None else parse_count(processes, name="processes")
     share = Fraction(str(limits.cpus)) / count
-    each = max(1, math.floor(share / parse_processes(callers, name="callers")))
+    each = max(1, math.floor(share / parse_count(callers, name="callers", what="callers")))
     return {
         **dict.fromkeys(_PER_CALL, each),
         "LOKY_MAX_CPU_COUNT": max(1, math.floor(share)),

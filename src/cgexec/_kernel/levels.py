@@ -183,14 +183,15 @@ def _cpu_quotas(files: Files, chain: Chain) -> Iterator[Found[float]]:
 
 
 def _cfs_quota(files: Files, file: str, period_file: str) -> float | None:
-    text = files.text(file)
-    if text is None:
+    quota = files.value(file, parse.parse_cfs_quota)
+    if quota is None:
         return None
-    period = files.text(period_file)
-    if period is None:
+    text = files.text(period_file)
+    if text is None:
         files.note(f"{period_file}: says nothing, so the kernel's default period is taken for {file}")
-        period = str(parse.DEFAULT_PERIOD_US)
-    return files.parsed(file, text, lambda quota: parse.parse_cfs_quota(quota, period))
+        return quota / parse.DEFAULT_PERIOD_US
+    period = files.parsed(period_file, text, parse.parse_cfs_period)
+    return None if period is None else quota / period
 
 
 def read_cpu_time(files: Files, directory: str) -> CpuTime | None:

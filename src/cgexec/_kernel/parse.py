@@ -14,6 +14,7 @@ accounting/psi.rst and filesystems/proc.rst of the kernel's documentation.
 __all__ = [
     "MalformedFile",
     "parse_bytes_limit",
+    "parse_cfs_period",
     "parse_cfs_quota",
     "parse_count",
     "parse_cpu_list",
@@ -123,17 +124,23 @@ def parse_cpu_max(text: str) -> float | None:
     return quota / period
 
 
-def parse_cfs_quota(quota: str, period: str) -> float | None:
-    """Return the CPU bandwidth of v1's ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us``; a negative quota is none."""
-    word = quota.strip(_BLANKS)
+def parse_cfs_quota(text: str) -> int | None:
+    """Return v1's ``cpu.cfs_quota_us``, the microseconds of each period; a negative quota is none."""
+    word = text.strip(_BLANKS)
     if word.startswith("-") and _number(word[1:]) is not None:
         return None
-    quota_us, period_us = _number(word), _number(period.strip(_BLANKS))
-    if not quota_us:
-        raise MalformedFile("a quota of -1 or above 0", quota)
-    if not period_us:
-        raise MalformedFile("a period above 0", period)
-    return quota_us / period_us
+    quota = _number(word)
+    if not quota:
+        raise MalformedFile("a quota of -1 or above 0", text)
+    return quota
+
+
+def parse_cfs_period(text: str) -> int:
+    """Return v1's ``cpu.cfs_period_us``."""
+    period = _number(text.strip(_BLANKS))
+    if not period:
+        raise MalformedFile("a period above 0", text)
+    return period
 
 
 def parse_flat_keyed(text: str, wanted: frozenset[str]) -> dict[str, int]:
