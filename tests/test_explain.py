@@ -189,6 +189,8 @@ def advised(limits=REQUESTS, siblings=(), **used):
     ("arguments", "words"),
     [
         ({}, "the memory limit is 4 times the request"),
+        ({"limits": make_limits(memory_request=MIB)}, "the memory limit is 4096 times the request"),
+        ({"limits": make_limits(cpu_request=0.001)}, "the CPU limit is 2000 times the request"),
         ({}, "the CPU limit is 20 times the request: on a busy node this container may get 0.1 CPU of its 2 CPUs"),
         (
             {"limits": make_limits(**FREE, sources=HOST, cpu_request=0.1)},

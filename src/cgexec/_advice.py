@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from cgexec._limits import Limits
 from cgexec._naming import cpu_bound, memory_bound
-from cgexec._quantity import format_bytes, format_cpus
+from cgexec._quantity import format_bytes, format_cpus, format_times
 from cgexec._sizing import CAP, Sizing
 from cgexec._usage import Usage
 from cgexec._workload import Workload
@@ -70,8 +70,8 @@ def _about_memory(limits: Limits, usage: Usage) -> Iterator[str]:
         times = limits.memory_bytes / request
         if times >= _FAR_ABOVE:
             yield (
-                f"{memory_bound(limits)} is {times:.3g} times the request: above {format_bytes(request)} the node has "
-                "promised nothing, and a pod that uses more is evicted when the node runs short"
+                f"{memory_bound(limits)} is {format_times(times)} times the request: above {format_bytes(request)} the "
+                "node has promised nothing, and a pod that uses more is evicted when the node runs short"
             )
     if limits.oom_group:
         yield "an OOM kill takes every process of this container, not one (memory.oom.group)"
@@ -80,8 +80,8 @@ def _about_memory(limits: Limits, usage: Usage) -> Iterator[str]:
 def _about_cpus(limits: Limits, usage: Usage) -> Iterator[str]:
     if limits.cpu_request is not None and limits.cpus / limits.cpu_request >= _FAR_ABOVE:
         yield (
-            f"{cpu_bound(limits)} is {limits.cpus / limits.cpu_request:.3g} times the request: on a busy node this "
-            f"container may get {format_cpus(limits.cpu_request)} of its {format_cpus(limits.cpus)}"
+            f"{cpu_bound(limits)} is {format_times(limits.cpus / limits.cpu_request)} times the request: on a busy "
+            f"node this container may get {format_cpus(limits.cpu_request)} of its {format_cpus(limits.cpus)}"
         )
     if limits.cpu_quota is not None and limits.cpu_quota < _SMALL_QUOTA:
         yield (

@@ -8,7 +8,7 @@ from fractions import Fraction
 from numbers import Rational, Real
 from typing import SupportsIndex
 
-__all__ = ["as_integer", "format_bytes", "format_cpus", "parse_bytes", "parse_exact", "parse_quantity"]
+__all__ = ["as_integer", "format_bytes", "format_cpus", "format_times", "parse_bytes", "parse_exact", "parse_quantity"]
 
 # The suffixes of Kubernetes' resource.Quantity, and the same with the B that people add.
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -147,6 +147,11 @@ def format_bytes(n: float, *, exact: bool = False) -> str:
         size, unit = size / 1024, unit + 1
     digits = 0 if unit == 0 or size >= 99.95 or size == int(size) else 1
     return f"{'-' if n < 0 else ''}{size:.{digits}f} {_UNITS[unit]}"
+
+
+def format_times(ratio: float) -> str:
+    """Return how many times as large something is, for people: ``"4"``, ``"2.5"``, ``"4096"``."""
+    return f"{ratio:.0f}" if ratio >= 99.95 else f"{ratio:.3g}"
 
 
 def format_cpus(cpus: float) -> str:

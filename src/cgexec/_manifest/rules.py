@@ -15,7 +15,7 @@ from cgexec._manifest.blocks import processes_block, requests_block
 from cgexec._manifest.resources import Amount, defaulted
 from cgexec._manifest.sizing import Answer, Tasks
 from cgexec._manifest.workloads import Container, Pod
-from cgexec._quantity import format_bytes, format_cpus, parse_bytes
+from cgexec._quantity import format_bytes, format_cpus, format_times, parse_bytes
 from cgexec._sizing import per_worker
 
 __all__ = ["LEVELS", "RULES", "Finding", "Level", "judge"]
@@ -166,7 +166,7 @@ def _far_above(case: Case, what: str) -> Iterator[tuple[int, float, float]]:
 def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
     for line, request, limit in _far_above(case, "memory"):
         text = (
-            f"the memory limit is {limit / request:.3g} times the request: a pod that uses more than "
+            f"the memory limit is {format_times(limit / request)} times the request: a pod that uses more than "
             f"{format_bytes(request)} is evicted when the node runs short"
         )
         yield Finding("memory-limit-far-above-request", "warning", line, text)
@@ -175,7 +175,7 @@ def memory_limit_far_above_request(case: Case) -> Iterator[Finding]:
 def cpu_limit_far_above_request(case: Case) -> Iterator[Finding]:
     for line, request, limit in _far_above(case, "cpu"):
         text = (
-            f"the CPU limit is {limit / request:.3g} times the request: on a busy node it may get "
+            f"the CPU limit is {format_times(limit / request)} times the request: on a busy node it may get "
             f"{format_cpus(request)} of {format_cpus(limit)}"
         )
         yield Finding("cpu-limit-far-above-request", "note", line, text)
