@@ -168,7 +168,10 @@ def test_headroom_of_now_is_explained_and_grows_with_the_limit():
 
 def test_a_floor_is_said_to_be_one():
     text = explained(make_limits(cpus=0.1, cpu_quota=0.1))
-    assert "<- below what a pool can have" in line(text, "CPU ")
+    assert line(text, "CPU ").endswith("at least 2   <- the least where nothing is said")
+    assert text.split("\n")[0] == "start 2 workers, may grow to 1000"  # and not fewer for jobs that wait more
+    text = explained(make_limits(memory_bytes=16 * MIB))
+    assert line(text, "memory ").endswith("<- below what a pool can have")
 
 
 def test_process_workers_say_what_they_are():

@@ -71,7 +71,7 @@ def verdict(sizing: Sizing, limits: Limits, usage: Usage, work: Workload) -> str
         return f"start 1 worker{each}, and even one task may not fit: memory is too small for it"
     if work.io_ratio is None and work.kind == "thread":
         waiting = size(limits, usage, work._replace(io_ratio=Fraction(9, 10))).max_workers
-        if waiting != sizing.max_workers:
+        if waiting > sizing.max_workers:  # of a tenth of a CPU it is less than the least of a guess
             text += f"; {waiting} if jobs wait 90 % of their time"
     return text
 
@@ -99,7 +99,8 @@ def _mark(sizing: Sizing, name: str) -> str:
     value = sizing.terms[name]
     if sizing.bound_by == "floor":
         least = min(v for n, v in sizing.terms.items() if v is not None and n != "gil")
-        return "   <- below what a pool can have" if value == least and name != "gil" else ""
+        why = "below what a pool can have" if least < 1 else "the least where nothing is said"
+        return f"   <- {why}" if value == least and name != "gil" else ""
     return "   <- binds" if bound == sizing.bound_by and value == sizing.max_workers else ""
 
 
