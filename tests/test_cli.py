@@ -434,6 +434,22 @@ def test_a_cgroup_name_that_no_encoding_has_is_printed_escaped(tmp_path):
     assert "box-\\udcff/memory.max" in result.stdout
 
 
+@pytest.mark.parametrize("words", [("report",), ("recommend",)])
+def test_nothing_in_a_cgroups_name_reaches_the_terminal_that_it_would_act_on(tmp_path, words):
+    group = "box\x1b]0;x\x07\x9b31m"
+    odd = {"memory.max": "junk\n", "cpu.max": "50000 100000\n"}
+    root = str(v2_machine(tmp_path, f"/{group}", {f"/{group}": odd}))
+    text = printed(*words, "--root", root)
+    assert "box?]0;x??31m/memory.max" in text
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    old = tmp_path / "old.json"
+    old.write_text(printed("--as", POD, "--json"))
+    status, out, _ = run("report", "--root", root, "--compare", str(old))
+    assert status == 1
+    assert "--as -> /sys/fs/cgroup/box?]0;x??31m/cpu.max" in out
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
+
+
 def test_long_lines_are_folded_under_their_text():
     line = "  memory          81906   23.5 GiB less reserve 3.5 GiB less 13.0 MiB held now = 20.0 GiB"
     note = "  - the memory limit is 4 times the request: above 1 GiB the node has promised nothing"

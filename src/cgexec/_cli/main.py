@@ -25,7 +25,7 @@ from cgexec._kernel.files import Files
 from cgexec._kernel.host import read_host
 from cgexec._limits import Limits
 from cgexec._limits import limits as read_limits
-from cgexec._plain import plain
+from cgexec._plain import plain, plain_lines
 from cgexec._recommend import Recommendation, recommend
 from cgexec._usage import Usage
 from cgexec._usage import usage as read_usage
@@ -229,7 +229,7 @@ def _run_compare(arguments: argparse.Namespace, report: Report) -> int:
     if arguments.json:
         print(json.dumps([change._asdict() for change in changes], indent=2))
     else:
-        print("\n".join(str(change) for change in changes) or "nothing changed")
+        print("\n".join(plain(str(change)) for change in changes) or "nothing changed")
     return 1 if changes else 0
 
 
@@ -237,7 +237,7 @@ def _run_recommend(arguments: argparse.Namespace) -> int:
     recommendation = _recommended(arguments, *_seen(arguments))
     form = "json" if arguments.json else arguments.format
     shown = formats.render(recommendation, form)
-    print(_fitted(shown) if form == "text" else shown)
+    print(_fitted(plain_lines(shown)) if form == "text" else shown)
     if not recommendation.fits and arguments.format != "text":
         sys.stderr.write("cgexec-py: warning: memory does not suffice for even one such task; see --format text\n")
     return 0 if recommendation.fits else 1

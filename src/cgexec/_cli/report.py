@@ -13,6 +13,7 @@ from cgexec._kernel.files import Files
 from cgexec._kernel.host import Host, read_host
 from cgexec._limits import Limits
 from cgexec._naming import limit_of_use, memory_bound, seen_or_not
+from cgexec._plain import plain_lines
 from cgexec._quantity import format_bytes
 from cgexec._recommend import Recommendation
 
@@ -86,7 +87,7 @@ def render(report: Report, *, bold: bool = False) -> str:
     parts = (answer, answer.limits, answer.usage, answer.workload)
     first = verdict(*parts)
     sections = [
-        [f"\033[1m{first}\033[0m" if bold else first],
+        [first],
         list(limit_table(report)),
         ["In use now", *indented(use_lines(report))],
         ["Workers (the least term binds)", *indented(term_lines(*parts))],
@@ -98,7 +99,8 @@ def render(report: Report, *, bold: bool = False) -> str:
         sections = [section for section in sections if section[0] != "In use now"]
     if report.notes:
         sections.append(["Notes", *indented([f"- {note}" for note in report.notes])])
-    return "\n\n".join("\n".join(lines) for lines in sections)
+    shown = plain_lines("\n\n".join("\n".join(lines) for lines in sections))
+    return f"\033[1m{first}\033[0m{shown.removeprefix(first)}" if bold else shown
 
 
 def limit_table(report: Report) -> Iterator[str]:
