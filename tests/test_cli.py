@@ -347,6 +347,28 @@ def test_an_answer_that_cannot_be_written_is_an_error_and_not_a_no(words):
     assert result.stderr == "cgexec-py: error: the answer could not be written: No space left on device\n"
 
 
+ANSWERING = ["report", "recommend", "env", "manifest -", "watch --once"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        *((f"{words} >&-", "the answer could not be written: standard output is closed") for words in ANSWERING),
+        ("manifest - <&-", "<stdin>: standard input is closed"),
+        ("recommend --io-ratio 5 2>&-", None),
+        ("report >&- 2>&-", None),
+    ],
+)
+def test_a_stream_that_is_closed_is_an_error_and_not_a_no(words, message):
+    if words.startswith("manifest"):
+        pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
+    command = f'"{sys.executable}" -m cgexec {words}'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == ("" if message is None else f"cgexec-py: error: {message}\n")
+
+
 def test_nor_is_one_that_was_never_there():
     read, write = os.pipe()
     os.close(read)

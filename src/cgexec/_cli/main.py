@@ -48,6 +48,10 @@ cgexec-py: {option} is an option of libcgroup's cgexec, which runs a command in 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with *argv* (default: the process's) and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # closed by whoever started us: 2>&-
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for as long as we live
+    if sys.stdout is None:
+        return _wrong("the answer could not be written: standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a cgroup's name may be bytes that no encoding has
             stream.reconfigure(errors="backslashreplace")

@@ -97,6 +97,8 @@ def _only(seen: Sequence[str]) -> str:
 def _read(file: str) -> Iterator[tuple[Field, str]]:
     """Yield the documents of a file, each with what the file is called."""
     name = "<stdin>" if file == "-" else file
+    if file == "-" and sys.stdin is None:
+        raise ValueError(f"{name}: standard input is closed")
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)  # one that never ends is refused for its size
