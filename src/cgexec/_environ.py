@@ -19,6 +19,7 @@ __all__ = [
     "read_environ",
     "told_mode",
     "told_processes",
+    "told_size",
     "told_workers",
 ]
 
@@ -232,6 +233,25 @@ def told_mode(environ: Mapping[str, str]) -> Literal["off", "observe", "enforce"
         raise ValueError("expected off, observe or enforce")
 
     return _variable(environ, "CGEXEC_MODE", parse, "observe") or "enforce"
+
+
+def told_size(environ: Mapping[str, str]) -> tuple[int | None, str]:
+    """
+    Return how many workers a pool has to which its program gives no number, and the variable that says so.
+
+    None and ``""`` if no variable does; None and ``"CGEXEC_MODE=off"`` (or observe) if it is the standard pool's size.
+
+    Raises:
+        ValueError: one of them holds nonsense, the others' word or not.
+    """
+    mode = told_mode(environ)
+    forced = told_workers(environ, "CGEXEC_FORCE_MAX_WORKERS")
+    default = told_workers(environ, "CGEXEC_MAX_WORKERS")
+    if forced is not None:
+        return forced, "CGEXEC_FORCE_MAX_WORKERS"
+    if mode != "enforce":
+        return None, f"CGEXEC_MODE={mode}"
+    return default, "" if default is None else "CGEXEC_MAX_WORKERS"
 
 
 def told_reserve(environ: Mapping[str, str]) -> Fraction | int | None:

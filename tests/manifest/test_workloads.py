@@ -64,6 +64,19 @@ def test_variables_are_what_the_container_would_see(check):
     assert container["workers"] == 8
 
 
+@pytest.mark.parametrize("mode", ["off", "observe"])
+def test_a_standard_pool_sizes_itself_by_the_node(check, tmp_path, capsys, mode):
+    text = deployment(f"{GOOD}  - {{name: CGEXEC_MODE, value: {mode!r}}}\n")
+    (container,) = check(text)[1]["pods"][0]["containers"]
+    assert (container["workers"], container["workers_source"]) == (None, f"CGEXEC_MODE={mode}")
+    assert main(["manifest", str(tmp_path / "app.yaml")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    said = f"would get the standard pool's size, the node's CPUs + 4 and at most 32, by CGEXEC_MODE={mode} (else 8 workers)"
+    assert said in printed
+    forced = f"{text}            - {{name: CGEXEC_FORCE_MAX_WORKERS, value: '7'}}\n"
+    assert check(forced)[1]["pods"][0]["containers"][0]["workers"] == 7
+
+
 @pytest.mark.parametrize(
     ("words", "seen"),
     [

@@ -137,6 +137,9 @@ def _would_get(answer: Answer) -> str:
     recommendation = answer.recommendation
     if answer.trouble:
         return "nothing: a variable holds nonsense, see below"
+    if answer.workers is None and answer.workers_source:
+        own = "" if recommendation is None else f" (else {_plural(recommendation.max_workers, 'worker')})"
+        return f"the standard pool's size, the node's CPUs + 4 and at most 32, by {answer.workers_source}{own}"
     if recommendation is None:
         told = (
             ""

@@ -8,7 +8,7 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
-from cgexec._environ import read_environ, told_processes, told_reserve, told_workers
+from cgexec._environ import read_environ, told_processes, told_reserve, told_size
 from cgexec._kernel.host import Host
 from cgexec._kernel.levels import Found
 from cgexec._limits import Limits, derive_limits
@@ -46,8 +46,8 @@ class Answer(NamedTuple):
 
     Attributes:
         recommendation: None if it depends on a node that is not told, or *trouble* says why there is none.
-        workers: what a pool would have: the recommendation, or the variable that overrides it.
-        workers_source: the variable, "" for the recommendation.
+        workers: what a pool would have: the recommendation, or the variable that overrides it; None: the node decides.
+        workers_source: the variable, "" for the recommendation; "CGEXEC_MODE=off" for the standard pool's own size.
         asked: what the command line asks for.
         trouble: what is wrong with a ``CGEXEC_*`` variable: a pool in this container would raise that.
     """
@@ -71,13 +71,12 @@ def answer_for(container: Container, tasks: Tasks, node: Node | None) -> Answer:
         recommendation = None
         if limits is not None:
             recommendation = size_up(limits, idle_usage(limits.memory_bytes, tasks.held_bytes), work)
-        for name in ("CGEXEC_FORCE_MAX_WORKERS", "CGEXEC_MAX_WORKERS"):
-            workers = told_workers(env, name)
-            if workers is not None:
-                return Answer(recommendation, workers, name, asked)
+        workers, source = told_size(env)
     except ValueError as error:
         return Answer(None, None, "", asked, str(error))
-    return Answer(recommendation, None if recommendation is None else recommendation.max_workers, "", asked)
+    if not source and recommendation is not None:
+        workers = recommendation.max_workers
+    return Answer(recommendation, workers, source, asked)
 
 
 def _workload(env: dict[str, str], asked: Asked, tasks: Tasks) -> Workload:
