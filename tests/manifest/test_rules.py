@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("yaml", reason='needs PyYAML: pip install "cgexec[k8s]"')
 
 import cgexec
+from cgexec._cli import main
 from cgexec._manifest.rules import RULES
 from support.manifests import CRON, GOOD, RESOURCES, deployment, findings
 from support.values import make_limits, make_usage
@@ -46,6 +47,17 @@ def test_it_is_the_number_that_recommend_gives_inside(check):
             "CGEXEC_MAX_WORKERS='many'",
             16,
         ),
+        (
+            "odd-variable",
+            "warning",
+            GOOD + "  - {name: CGEXEC_CPUS, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}\n",
+            "CGEXEC_CPUS=2000 is above the quota of 2 CPUs (limits.cpu)",
+            15,
+        ),
+        ("odd-variable", "warning", GOOD + "  - {name: CGEXEC_MEMORY, value: 8Gi}\n", "CGEXEC_MEMORY=8 GiB is above the limit of 4 GiB", 15),
+        ("odd-variable", "warning", GOOD + "  - {name: PYTHON_CPU_COUNT, value: two}\n", "is passed over", 15),
+        ("odd-variable", "warning", GOOD + "  - {name: CGEXEC_CPUS, value: 500m}\n", "request of 1 CPU is above the 0.5 CPU", 15),
+        ("variable-not-set", "note", GOOD + "  - {name: CGEXEC_CPUS, value: '0'}\n", "CGEXEC_CPUS=0 is taken as not set", 15),
         ("no-memory-limit", "warning", "resources: {requests: {cpu: 1}, limits: {cpu: 1}}\n", "the node's memory", 7),
         ("no-cpu-limit", "note", "resources: {limits: {memory: 1Gi}}\n", "the node's CPUs", 7),
         ("no-requests", "warning", "image: x\n", "BestEffort", 7),
@@ -82,6 +94,24 @@ def test_what_is_wrong_is_found_where_it_stands(check, rule, level, container, w
     assert words in found["text"]
     assert (found["level"], found["line"]) == (level, line)
     assert status == 1 or level == "note"
+
+
+@pytest.mark.parametrize(
+    ("container", "words", "bound"),
+    [
+        (GOOD, (), "the CPU limit"),
+        (GOOD + "  - {name: CGEXEC_CPUS, value: '8'}\n", (), "the number of CPUs (CGEXEC_CPUS)"),
+        (GOOD + "  - {name: CGEXEC_CPUS, value: '2000'}\n", (), "the most that cgexec ever starts"),
+        ("resources: {limits: {memory: 4Gi}}\n", ("--node", "cpu=8,memory=32Gi"), "the standard pool's size: nothing limits the CPUs"),
+        (GOOD, ("--memory-per-task", "2Gi"), "memory"),
+    ],
+    ids=["limit", "told", "cap", "stock", "memory"],
+)  # fmt: skip
+def test_what_binds_is_called_by_its_name(check, tmp_path, capsys, container, words, bound):
+    check(deployment(container))
+    main(["manifest", str(tmp_path / "app.yaml"), *words])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"workers, bound by {bound}; at most" in printed or f"worker, bound by {bound}; at most" in printed
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,18 @@ from cgexec._manifest.packing import Packing
 from cgexec._manifest.rules import LEVELS, Finding
 from cgexec._manifest.sizing import Answer, Node
 from cgexec._manifest.workloads import Container, Pod
+from cgexec._naming import cpu_bound
 from cgexec._plain import plain
 from cgexec._quantity import format_bytes, format_cpus
+from cgexec._recommend import Recommendation
 from cgexec._sizing import share_of
 
 __all__ = ["Checked", "Judged", "as_dict", "render"]
 
 _WIDTH = 80
 _BOUND = {
-    "cpu": "the CPU limit",
     "memory": "memory",
     "gil": "the GIL",
-    "cap": "a cap",
     "floor": "nothing: the least there can be",
 }
 
@@ -151,13 +151,18 @@ def _would_get(answer: Answer) -> str:
     each = "" if work.processes == 1 else f" in each of {work.processes} processes"
     left = share_of(recommendation.limits.memory_bytes, recommendation.usage, work) // workers
     holds = f"; a worker may hold {format_bytes(left)}" if left > 0 else ""
-    by = (
-        f"by {answer.workers_source}"
-        if answer.workers_source
-        else f"bound by {_BOUND.get(recommendation.bound_by, recommendation.bound_by)}"
-    )
+    by = f"by {answer.workers_source}" if answer.workers_source else f"bound by {_bound(recommendation)}"
     own = f" (else {recommendation.max_workers})" if answer.workers_source else ""
     return f"{_plural(workers, 'worker')}{each}, {by}{own}; at most {recommendation.ceiling}{holds}"
+
+
+def _bound(recommendation: Recommendation) -> str:
+    if recommendation.bound_by == "cpu":
+        return cpu_bound(recommendation.limits)
+    if recommendation.bound_by == "cap":
+        stock = recommendation.terms["default_cap"] == recommendation.max_workers
+        return "the standard pool's size: nothing limits the CPUs" if stock else "the most that cgexec ever starts"
+    return _BOUND.get(recommendation.bound_by, recommendation.bound_by)
 
 
 def _packed(one: Checked, node: Node) -> str:

@@ -6,6 +6,7 @@ Each rule is a function; its name, with hyphens, is how findings are named and i
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple
@@ -32,6 +33,13 @@ _NATIVE = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS",
     "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
 )  # fmt: skip
+# What `read_environ` has notes about.
+_NOTED = (
+    "CGEXEC_CPUS", "CGEXEC_MEMORY", "CGEXEC_CPU_REQUEST", "CGEXEC_MEMORY_REQUEST", "PYTHON_CPU_COUNT",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+)  # fmt: skip
+# How the note about a 0 ends, which the downward API gives for a request that is not there.
+_NOT_SET = "=0 is taken as not set"
 _ROUNDING = {"cpu": Fraction(1, 1000), "memory": Fraction(1)}
 _POOL_WORDS = ("MAX_WORKERS", "THREADS", "NUM_WORKERS", "POOL_SIZE", "CONCURRENCY")
 
@@ -117,6 +125,26 @@ def bad_variable(case: Case) -> Iterator[Finding]:
         variable = case.container.env.get(name)
         line = case.container.line if variable is None else variable.line
         yield Finding("bad-variable", "error", line, f"{case.answer.trouble}; a pool in this container raises that")
+
+
+def odd_variable(case: Case) -> Iterator[Finding]:
+    for line, note in _notes(case):
+        if not note.endswith(_NOT_SET):
+            yield Finding("odd-variable", "warning", line, note)
+
+
+def variable_not_set(case: Case) -> Iterator[Finding]:
+    for line, note in _notes(case):
+        if note.endswith(_NOT_SET):
+            yield Finding("variable-not-set", "note", line, note)
+
+
+def _notes(case: Case) -> Iterator[tuple[int, str]]:
+    """Yield what the container itself would note about a variable of its, with the variable's line."""
+    recommendation, env = case.answer.recommendation, case.container.env
+    for note in () if recommendation is None else recommendation.limits.notes:
+        about = [name for name in _NOTED if name in env and re.search(rf"\b{name}\b", note)]
+        yield from ((env[name].line, note) for name in about[:1])
 
 
 # -- limits and requests ---------------------------------------------------------------------------------------------
@@ -340,7 +368,8 @@ def deadline_shorter_than_tasks(case: Case) -> Iterator[Finding]:
 RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     rule.__name__.replace("_", "-"): rule
     for rule in (
-        bad_quantity, request_above_limit, env_not_a_string, bad_variable, no_memory_limit, no_cpu_limit, no_requests,
+        bad_quantity, request_above_limit, env_not_a_string, bad_variable, odd_variable, variable_not_set,
+        no_memory_limit, no_cpu_limit, no_requests,
         memory_limit_far_above_request, cpu_limit_far_above_request, quota_below_one_cpu, threads_above_limit,
         processes_not_told, memory_over_limit, requests_not_told, wrong_request_told, grace_shorter_than_tasks,
         deadline_shorter_than_tasks,
