@@ -96,7 +96,7 @@ INSIDE = {
     "_profile.": [{"child", "evaluate"}, {"measure", "report", "plot"}, {"__init__"}],
     "_watch.": [{"source", "frame"}, {"draw"}, {"__init__"}],
     "_cli.": [
-        {"stated", "fold", "formats", "threads", "compare", "processes", "seconds"},
+        {"stated", "fold", "formats", "threads", "compare", "processes", "seconds", "decided"},
         {"report", "manifest", "watch", "profile", "demo"},
         {"main"},
         {"__init__"},

@@ -290,6 +290,39 @@ def test_nonsense_in_the_environment_is_an_error(monkeypatch):
     assert "CGEXEC_MEMORY='lots'" in err
 
 
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"CGEXEC_MAX_WORKERS": "200"}, "CGEXEC_MAX_WORKERS=200 decides: a pool without a number has that"),
+        ({"CGEXEC_MAX_WORKERS": "200", "CGEXEC_FORCE_MAX_WORKERS": "3"}, "CGEXEC_FORCE_MAX_WORKERS=3 decides: every pool"),
+        ({"CGEXEC_MAX_WORKERS": "200", "CGEXEC_MODE": "off"}, "CGEXEC_MODE=off decides: a pool without a number has the standard"),
+        ({"CGEXEC_FORCE_MAX_WORKERS": "3", "CGEXEC_MODE": "observe"}, "CGEXEC_FORCE_MAX_WORKERS=3 decides: every pool"),
+        ({"CGEXEC_MODE": "enforce"}, None),
+    ],
+    ids=["default", "forced", "off", "forced-observed", "enforced"],
+)  # fmt: skip
+def test_a_variable_that_decides_is_named(monkeypatch, environ, said):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    for command in ("report", "recommend"):
+        text = printed(command)
+        assert said in text if said else "decides" not in text
+        assert "decides" not in printed(command, "--as", POD)
+    with cgexec.ThreadPoolExecutor() as pool:
+        stock = ThreadPoolExecutor()._max_workers
+        told = said and (stock if "standard" in said else int(said.partition("=")[2].partition(" ")[0]))
+        assert pool._max_workers == (told or cgexec.recommend().max_workers)
+
+
+@pytest.mark.parametrize("name", ["CGEXEC_MAX_WORKERS", "CGEXEC_FORCE_MAX_WORKERS", "CGEXEC_MODE"])
+@pytest.mark.parametrize("command", ["report", "recommend"])
+def test_nonsense_about_pools_is_an_error_here_too(monkeypatch, name, command):
+    monkeypatch.setenv(name, "bogus")
+    status, out, err = run(command)
+    assert (status, out) == (2, "")
+    assert f"{name}='bogus'" in err
+
+
 def test_what_is_not_stated_is_said_to_be_this_machines():
     text = printed("--as", "memory=1Gi")
     assert "cpu= is not stated" in text

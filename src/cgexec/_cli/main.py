@@ -14,9 +14,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cgexec import __version__
 from cgexec._cli import compare, demo, formats, manifest, profile, threads, watch
+from cgexec._cli.decided import decided
 from cgexec._cli.fold import fold
 from cgexec._cli.report import Report, render, take_report
 from cgexec._cli.stated import KEYS, stated
@@ -198,12 +200,19 @@ def _seen(arguments: argparse.Namespace) -> tuple[Limits, Usage]:
     return read_limits(root=arguments.root), read_usage(root=arguments.root)
 
 
+def _is_here(arguments: argparse.Namespace) -> bool:
+    """Return whether it is about this process's own container."""
+    return arguments.stated is None and arguments.root == "/"
+
+
 def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) -> Recommendation:
     if arguments.basis == "request" and limits.memory_request is None:
         if arguments.stated is not None:
             raise ValueError("--basis request needs the memory request: add memory-request=1Gi to --as")
         if arguments.root != "/":
             raise ValueError("--basis request: no file below --root tells the memory request: state it by --as")
+    if _is_here(arguments):
+        limits = replace(limits, notes=(*limits.notes, *decided(os.environ)))
     return recommend(
         memory_per_task=arguments.memory_per_task,
         io_ratio=arguments.io_ratio,
