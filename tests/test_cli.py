@@ -323,6 +323,15 @@ def test_nonsense_about_pools_is_an_error_here_too(monkeypatch, name, command):
     assert f"{name}='bogus'" in err
 
 
+def test_of_a_container_one_is_not_in_the_own_environment_says_nothing(monkeypatch, tmp_path):
+    words = [("recommend", "--as", POD, "--json"), ("recommend", "--root", str(v2_machine(tmp_path, "/", {})), "--json"),
+             ("env", "--as", POD, "--json")]  # fmt: skip
+    before = [printed(*each) for each in words]
+    for name, value in {"WEB_CONCURRENCY": "4", "CGEXEC_RESERVE": "0.5", "CGEXEC_MODE": "bogus"}.items():
+        monkeypatch.setenv(name, value)
+    assert [printed(*each) for each in words] == before
+
+
 def test_what_is_not_stated_is_said_to_be_this_machines():
     text = printed("--as", "memory=1Gi")
     assert "cpu= is not stated" in text

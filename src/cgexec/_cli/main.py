@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cgexec import __version__
@@ -28,9 +28,10 @@ from cgexec._kernel.host import read_host
 from cgexec._limits import Limits
 from cgexec._limits import limits as read_limits
 from cgexec._plain import plain, plain_lines
-from cgexec._recommend import Recommendation, recommend
+from cgexec._recommend import Recommendation, gil_enabled, size_up
 from cgexec._usage import Usage
 from cgexec._usage import usage as read_usage
+from cgexec._workload import workload
 
 __all__ = ["main"]
 
@@ -200,9 +201,9 @@ def _seen(arguments: argparse.Namespace) -> tuple[Limits, Usage]:
     return read_limits(root=arguments.root), read_usage(root=arguments.root)
 
 
-def _is_here(arguments: argparse.Namespace) -> bool:
-    """Return whether it is about this process's own container."""
-    return arguments.stated is None and arguments.root == "/"
+def _environ(arguments: argparse.Namespace) -> Mapping[str, str]:
+    """Return the environment of what it is about; of a container one is not in none is known."""
+    return os.environ if arguments.stated is None and arguments.root == "/" else {}
 
 
 def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) -> Recommendation:
@@ -211,9 +212,8 @@ def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) ->
             raise ValueError("--basis request needs the memory request: add memory-request=1Gi to --as")
         if arguments.root != "/":
             raise ValueError("--basis request: no file below --root tells the memory request: state it by --as")
-    if _is_here(arguments):
-        limits = replace(limits, notes=(*limits.notes, *decided(os.environ)))
-    return recommend(
+    environ = _environ(arguments)
+    work = workload(
         memory_per_task=arguments.memory_per_task,
         io_ratio=arguments.io_ratio,
         cpu_per_task=arguments.cpu_per_task,
@@ -222,9 +222,10 @@ def _recommended(arguments: argparse.Namespace, limits: Limits, usage: Usage) ->
         kind=arguments.kind,
         reserve=arguments.reserve,
         basis=arguments.basis,
-        limits=limits,
-        usage=usage,
+        gil=gil_enabled(),
+        environ=environ,
     )
+    return size_up(replace(limits, notes=(*limits.notes, *decided(environ))), usage, work)
 
 
 def _run_report(arguments: argparse.Namespace) -> int:
@@ -258,7 +259,7 @@ def _run_recommend(arguments: argparse.Namespace) -> int:
 
 def _run_env(arguments: argparse.Namespace) -> int:
     limits, _ = _seen(arguments)
-    variables = threads.variables(limits, arguments.processes, arguments.callers, os.environ)
+    variables = threads.variables(limits, arguments.processes, arguments.callers, _environ(arguments))
     print(threads.render(variables, "json" if arguments.json else arguments.format))
     return 0
 
