@@ -213,6 +213,7 @@ def test_lambdas_nonsense_is_noted(text):
 def test_a_number_of_processes_is_read_to_its_end(text):
     assert told_processes({"CGEXEC_PROCESSES": text}) == (4, "CGEXEC_PROCESSES")
     assert told_processes({"WEB_CONCURRENCY": text}) == (4, "WEB_CONCURRENCY")
+    assert told(WEB_CONCURRENCY=text).notes == told(WEB_CONCURRENCY=" ").notes == ()
 
 
 @pytest.mark.parametrize("text", ["0", "12345678901", "1000001", "00000000000", "9" * 5000, "4.0", "٤"])
@@ -220,6 +221,7 @@ def test_what_is_no_number_of_processes_is_refused_and_left_to_its_owner(text):
     with pytest.raises(ValueError, match="CGEXEC_PROCESSES=.*at least 1 and at most a million.*CGEXEC_PROCESSES=4"):
         told_processes({"CGEXEC_PROCESSES": text})
     assert told_processes({"WEB_CONCURRENCY": text}) == (1, "one process")
+    assert "is not a number of processes" in told(WEB_CONCURRENCY=text).notes[0]
 
 
 def test_zero_keeps_nothing_free_and_nothing_is_the_default():

@@ -58,6 +58,7 @@ def read_environ(
         ValueError: a ``CGEXEC_*`` variable holds nonsense; the text names it and shows a right value.
     """
     notes: list[str] = []
+    _note_web_concurrency(environ, notes)
     python, source = _python_cpu_count({} if ignore_environment else environ, xoptions, notes)
     return Told(
         cpus=_cpus(environ, "CGEXEC_CPUS", notes),
@@ -150,6 +151,17 @@ def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
     return size << 20
 
 
+def _web_concurrency(environ: Mapping[str, str]) -> int | None:
+    """Return the number of a server's processes, None if it is not set or no number: another program's variable."""
+    return _whole(environ.get("WEB_CONCURRENCY", "").strip(), _MOST)
+
+
+def _note_web_concurrency(environ: Mapping[str, str], notes: list[str]) -> None:
+    text = environ.get("WEB_CONCURRENCY", "").strip()
+    if text and _web_concurrency(environ) is None:
+        notes.append(f"WEB_CONCURRENCY={text!r} is not a number of processes from 1 to a million and is passed over")
+
+
 # (variable, name of the platform): places whose cgroup files are known to be empty or to show the machine.
 _PLATFORMS = (
     ("AWS_LAMBDA_FUNCTION_NAME", "AWS Lambda"),
@@ -197,15 +209,11 @@ def told_processes(environ: Mapping[str, str]) -> tuple[int, str]:
     def parse(text: str) -> int:
         return _number_of("processes", text)
 
-    name = "CGEXEC_PROCESSES"
-    value = _variable(environ, name, parse, "4")
-    if value is None:
-        name = "WEB_CONCURRENCY"
-        try:
-            value = _variable(environ, name, parse, "4")
-        except ValueError:  # another program's variable: its own business
-            value = None
-    return (1, NOT_TOLD) if value is None else (value, name)
+    value = _variable(environ, "CGEXEC_PROCESSES", parse, "4")
+    if value is not None:
+        return value, "CGEXEC_PROCESSES"
+    value = _web_concurrency(environ)
+    return (1, NOT_TOLD) if value is None else (value, "WEB_CONCURRENCY")
 
 
 def told_workers(environ: Mapping[str, str], name: str) -> int | None:

@@ -36,7 +36,7 @@ _NATIVE = (
 # What `read_environ` has notes about.
 _NOTED = (
     "CGEXEC_CPUS", "CGEXEC_MEMORY", "CGEXEC_CPU_REQUEST", "CGEXEC_MEMORY_REQUEST", "PYTHON_CPU_COUNT",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "WEB_CONCURRENCY", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
 )  # fmt: skip
 # How the note about a 0 ends, which the downward API gives for a request that is not there.
 _NOT_SET = "=0 is taken as not set"
