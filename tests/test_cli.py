@@ -145,6 +145,14 @@ def test_compare_with_something_else_is_an_error(tmp_path, content):
     assert "expected a file kept from report --json" in err
 
 
+def test_compare_with_what_recommend_printed_is_an_error(tmp_path):
+    old = tmp_path / "old.json"
+    old.write_text(printed("recommend", "--as", POD, "--json"))
+    status, out, err = run("report", "--as", POD, "--compare", str(old))
+    assert (status, out) == (2, "")
+    assert err.endswith('expected a file kept from report --json, but it has no "recommendation"\n')
+
+
 def test_compare_with_no_file_is_an_error(tmp_path):
     status, _, err = run("--compare", str(tmp_path / "none.json"))
     assert status == 2

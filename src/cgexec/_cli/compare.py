@@ -41,11 +41,13 @@ def load(path: str) -> Mapping[str, object]:
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"--compare {path}: expected a file kept from report --json ({reason})") from None
-    if not isinstance(report, dict) or not isinstance(report.get("limits"), dict):
-        raise ValueError(f'--compare {path}: expected a file kept from report --json, but it has no "limits"')
+    sections = report if isinstance(report, dict) else {}
+    for name in ("limits", "recommendation"):  # recommend --json has the second's values, and not below that name
+        if not isinstance(sections.get(name), dict):
+            raise ValueError(f'--compare {path}: expected a file kept from report --json, but it has no "{name}"')
     if _levels_beyond(report, _MOST_LEVELS):
         raise ValueError(f"--compare {path}: expected a file kept from report --json, but it is nested too deep")
-    return report
+    return sections
 
 
 def _levels_beyond(value: object, most: int) -> bool:
