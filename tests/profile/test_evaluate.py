@@ -89,14 +89,30 @@ def test_waiting_for_a_cpu_is_no_io():
     assert "the machine is busy: for 50% of it no CPU was free" in " ".join(render("m:f", seen).split())
 
 
+def test_a_quota_is_no_busy_machine():
+    measured = levels(10, 20, wall=0.2, cpu=0.02, throttled=0.95)
+    measured[0] = measured[0]._replace(queued=0.18)
+    text = " ".join(render("m:f", result(measured)).split())
+    assert "a call takes 200 ms (for 90% of it the CPU limit had stopped it), 100% of it computing" in text
+    assert "busy" not in text
+
+
 @pytest.mark.parametrize(
     ("cpu", "share", "gil", "releases"),
-    [(0.1, 1.0, True, False), (0.1, 0.02, True, True), (0.005, 0.04, True, False), (0.1, None, True, True), (0.1, 1.0, False, True)],
+    [(0.1, 1.0, True, False), (0.1, 0.02, True, True), (0.005, 0.04, True, False), (0.1, None, True, None), (0.1, 1.0, False, True)],
     ids=["pure", "native", "mostly-waiting-pure", "not-known", "free-threaded"],
 )  # fmt: skip
 def test_pure_python_is_told_by_the_lock_it_holds(cpu, share, gil, releases):
     seen = evaluate(levels(10, cpu=cpu, gil=share), "", make_limits(), make_usage(), gil=gil)
     assert seen.releases_gil is releases
+
+
+def test_what_was_not_measured_about_the_lock_is_not_said():
+    seen = result(levels(10, cpu=0.1, gil=None))
+    text = " ".join(render("m:f", seen).split())
+    assert "100% of it computing; whether under the GIL was not measured, which a longer --seconds may do." in text
+    assert "outside the GIL" not in text
+    assert as_dict("m:f", seen)["releases_gil"] is None
 
 
 def test_the_estimate_is_the_most_that_a_call_was_seen_to_hold():

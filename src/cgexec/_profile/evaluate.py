@@ -70,7 +70,7 @@ class Result(NamedTuple):
         flat: whether throughput was seen to rise no more.
         memory: bytes of a call at its peak: least, middle, most seen; with several workers each counts its part.
         cpu_share: of a call alone, the time it computes.
-        releases_gil: whether it computes outside the interpreter lock.
+        releases_gil: whether it computes outside the interpreter lock; None if that was not measured.
         recommendation: the arithmetic's answer for these.
         workers: what to use.
         why: in a few words.
@@ -82,7 +82,7 @@ class Result(NamedTuple):
     flat: bool
     memory: tuple[int, int, int]
     cpu_share: float
-    releases_gil: bool
+    releases_gil: bool | None
     recommendation: Recommendation
     workers: int
     why: str
@@ -140,13 +140,13 @@ def evaluate(
     # What it waited for a CPU on a busy machine, it would not wait on another: that is no I/O.
     able = max(alone.wall - alone.queued, alone.cpu)
     cpu_share = min(1.0, max(0.001, alone.cpu / able)) if able else 1.0
-    releases = not gil or alone.gil is None or alone.gil < _PURE * cpu_share
+    releases = _releases_gil(alone, cpu_share) if gil else True
     each = [*(alone.peaks or (alone.memory,)), *(level.memory // level.workers for level in good)]
     memory = (min(each), round(median(each)), max(each))
     work = Workload(
         io_ratio=1 - Fraction(str(round(cpu_share, 3))),
         memory_per_task=memory[2] if memory[2] >= 1024 else None,
-        releases_gil=releases,
+        releases_gil=releases is not False,  # recommend() supposes so, too, where nothing is said
         gil=gil,
         processes=processes,
     )
@@ -156,6 +156,10 @@ def evaluate(
     return Result(
         tuple(good), stopped, knee, flat, memory, cpu_share, releases, recommendation, workers, why
     )  # fmt: skip
+
+
+def _releases_gil(alone: Level, cpu_share: float) -> bool | None:
+    return None if alone.gil is None else alone.gil < _PURE * cpu_share
 
 
 def _choose(good: Sequence[Level], knee: int | None, rest: str, answer: Recommendation) -> tuple[int, str]:

@@ -72,9 +72,9 @@ def _throughput(axes: "Axes", target: str, result: Result) -> None:
         _upright(axes, result.workers, f"use {result.workers}", _BLUE)
     most_calls = max(level.throughput for level in result.levels)
     limits, each = result.recommendation.limits, result.levels[0].cpu
-    cpus = limits.cpus if result.releases_gil else min(1.0, limits.cpus)
+    cpus = min(1.0, limits.cpus) if result.releases_gil is False else limits.cpus
     if each and cpus / each <= 3 * most_calls:  # a line far above would press the others flat
-        words = "what the CPU limit allows" if result.releases_gil else "what the GIL allows"
+        words = "what the GIL allows" if result.releases_gil is False else "what the CPU limit allows"
         _level_line(axes, cpus / each, words, "-")
     axes.set_title(f"{target}: use {result.workers} workers", color=_TEXT, loc="left")
     axes.set_ylabel("calls a second", color=_TEXT)

@@ -14,6 +14,11 @@ _WIDTH = 80
 # Shares of a call's time from which on they are worth a word, and bytes from which on an estimate is.
 _SOME, _BUSY = 0.01, 0.2
 _LITTLE = 1 << 20
+_KINDS = {
+    True: "it computes outside the GIL",
+    False: "it computes under the GIL, on one CPU at a time",
+    None: "whether under the GIL was not measured, which a longer --seconds may do",
+}
 
 
 def as_dict(target: str, result: Result) -> dict[str, object]:
@@ -89,14 +94,22 @@ def _seconds(seconds: float) -> str:
 def _alone(result: Result) -> str:
     alone = result.levels[0]
     gil = "" if alone.gil is None else f" and {alone.gil:.0%} with the GIL held"
-    kind = "outside the GIL" if result.releases_gil else "under the GIL, on one CPU at a time"
-    computes = f"; it computes {kind}" if result.cpu_share > _SOME else ""
-    busy = alone.queued / alone.wall if alone.wall else 0.0
-    waited = f" (the machine is busy: for {busy:.0%} of it no CPU was free)" if busy > _BUSY else ""
+    computes = f"; {_KINDS[result.releases_gil]}" if result.cpu_share > _SOME else ""
     return (
-        f"Alone a call takes {_seconds(alone.wall)}{waited}, {result.cpu_share:.0%} of it computing{gil}{computes}. "
+        f"Alone a call takes {_seconds(alone.wall)}{_waited(alone)}, {result.cpu_share:.0%} of it computing{gil}"
+        f"{computes}. "
         f"At its peak it holds {_spread(*result.memory)} beyond the {format_bytes(alone.base)} of the process."
     )
+
+
+def _waited(alone: Level) -> str:
+    share = alone.queued / alone.wall if alone.wall else 0.0
+    if share <= _BUSY:
+        return ""
+    # The kernel counts both as waiting for a CPU.
+    if (alone.throttled or 0.0) > _BUSY:
+        return f" (for {share:.0%} of it the CPU limit had stopped it)"
+    return f" (the machine is busy: for {share:.0%} of it no CPU was free)"
 
 
 def _spread(least: int, middle: int, most: int) -> str:
