@@ -263,6 +263,25 @@ def test_text_names_the_resources_of_the_pod(tmp_path, capsys):
     assert "  limits    CPUs: none, 1 GiB; 2 CPUs, 2 GiB for the whole pod\n" in capsys.readouterr().out
 
 
+def test_a_limit_of_zero_leaves_the_pods(check):
+    text = WHOLE.replace("limits: {memory: 1Gi}", "limits: {memory: 0}")
+    _, printed = check(text, "--ignore", "requests-not-told", "--memory-per-task", "512Mi")
+    a, b = printed["pods"][0]["containers"]
+    assert a["workers"] == b["workers"] == 3
+    assert findings(printed) == {}
+
+
+@pytest.mark.parametrize("other", ["", ", resources: {limits: {cpu: 1}}"])
+def test_that_some_container_has_no_limit_is_not_that_none_has(tmp_path, capsys, other):
+    path = tmp_path / "pod.yaml"
+    one = "{name: a, resources: {limits: {memory: 1Gi}}}"
+    path.write_text(f"kind: Pod\nspec: {{containers: [{one}, {{name: b{other}}}]}}\n")
+    main(["manifest", str(path), "--node", "cpu=8,memory=32Gi"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "not every container has a memory limit" in printed
+    assert ("no CPU limits" if not other else "not every container has a CPU limit") in printed
+
+
 def test_how_many_fit_a_node_and_how_far_limits_overcommit_it(check):
     text = deployment(RESOURCES.format("100m", "1Gi", 2, "4Gi"))
     _, printed = check(text, "--node", "cpu=8,memory=32Gi")

@@ -172,8 +172,13 @@ def _packed(one: Checked, node: Node) -> str:
     machine = f"{format_cpus(float(node.cpus))} and {format_bytes(node.memory_bytes)}"
     words = [f"{one.pod.kind} {one.pod.name}: {packing.pods} such fit a node of {machine} by {by}"]
     for what, share in (("CPU", packing.cpu_overcommit), ("memory", packing.memory_overcommit)):
-        words.append(f"no {what} limits" if share is None else f"{what} limits are then {share:.0%} of the node")
+        words.append(_missing(one.pod, what) if share is None else f"{what} limits are then {share:.0%} of the node")
     return "; ".join(words) + "."
+
+
+def _missing(pod: Pod, what: str) -> str:
+    some = any(each.role != "init" and each.values.get(f"limits.{what.lower()}") for each in pod.containers)
+    return f"not every container has a {what} limit" if some else f"no {what} limits"
 
 
 def _wrapped(text: str, first: str, lead: str = "") -> list[str]:

@@ -27,13 +27,23 @@ class Amount(NamedTuple):
 
 
 def resources(field: Field) -> dict[str, Amount]:
-    """Return what is written of `RESOURCES`."""
-    amounts = {}
+    """Return what is written of `RESOURCES`, and under "limits" and its like what should have keys and has none."""
+    amounts = {
+        name: Amount("", holder.line, None, "expected cpu: and memory: with their quantities below it")
+        for name, holder in (("limits", field.get("limits")), ("requests", field.get("requests")))
+        if holder and not holder.is_mapping
+    }
     for resource in RESOURCES:
         value = field.get(*resource.split("."))
         if value.text is not None:
             amounts[resource] = amount(value.text, value.line)
+        elif value:
+            amounts[resource] = Amount("", value.line, None, f"expected a quantity, got {_shape(value)}")
     return amounts
+
+
+def _shape(field: Field) -> str:
+    return "a mapping" if field.is_mapping else "a list"
 
 
 def amount(text: str, line: int) -> Amount:

@@ -73,8 +73,9 @@ class Case(NamedTuple):
             yield self.pod
 
     def bound(self, what: str) -> bool:
-        """Return whether there is such a limit, for the container or for the pod."""
-        return any(f"limits.{what}" in amounts for amounts in (self.container.amounts, self.pod.amounts))
+        """Return whether there is such a limit, for the container or for the pod; one of 0 bounds nothing."""
+        limits = (amounts.get(f"limits.{what}") for amounts in (self.container.amounts, self.pod.amounts))
+        return any(limit is not None and limit.value != 0 for limit in limits)
 
 
 def judge(case: Case) -> Iterator[Finding]:
@@ -100,7 +101,7 @@ def bad_quantity(case: Case) -> Iterator[Finding]:
 def request_above_limit(case: Case) -> Iterator[Finding]:
     for holder, what in itertools.product(case.holders(), ("cpu", "memory")):
         request, limit = _both(holder, what)
-        if request > limit > 0:
+        if request > limit and f"limits.{what}" in holder.values:  # of 0 too, though at run time that is no limit
             asked, most = holder.amounts[f"requests.{what}"], holder.amounts[f"limits.{what}"]
             text = f"requests.{what} {asked.text} is above limits.{what} {most.text}: Kubernetes refuses the pod"
             yield Finding("request-above-limit", "error", asked.line, text)

@@ -36,7 +36,7 @@ class Container:
     Attributes:
         amounts: what `resources.RESOURCES` names, as far as it is written; requests are not yet defaulted.
         values: the same as numbers, a request defaulted to its limit, as Kubernetes does.
-        bounds: the limits that hold for it: its own, or the pod's where that has the lower one, or the only one.
+        bounds: the limits that hold for it: its own, or the pod's where that has the lower or the only one; never 0.
         env: by name; what ``$(NAME)`` refers to is put in, and the downward API is answered.
         has_env: whether an ``env`` is written, an empty one too.
         words: command and arguments, a shell's line split; what ``$(NAME)`` refers to is put in, where it is known.
@@ -191,7 +191,7 @@ def _containers(spec: Field, whole: Mapping[str, Fraction]) -> Iterator[Containe
 
 def _bounds(own: Mapping[str, Fraction], whole: Mapping[str, Fraction]) -> dict[str, Fraction]:
     names = ("limits.cpu", "limits.memory")
-    held = {name: [each[name] for each in (own, whole) if name in each] for name in names}
+    held = {name: [each[name] for each in (own, whole) if each.get(name)] for name in names}
     return {name: min(values) for name, values in held.items() if values}
 
 
