@@ -21,6 +21,7 @@ __all__ = [
     "told_processes",
     "told_size",
     "told_workers",
+    "whole_number",
 ]
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def _variable(environ: Mapping[str, str], name: str, parse: Callable[[str], T], 
         raise ValueError(f"{name}={text!r}: {error}; right is for instance {name}={right}") from None
 
 
-def _whole(text: str, most: int) -> int | None:
+def whole_number(text: str, most: int) -> int | None:
     """Return the whole number from 1 to *most* that ASCII digits spell, None for anything else."""
     digits = text.lstrip("0")
     # int() takes digits of other scripts, and refuses thousands of digits in words of its own.
@@ -132,7 +133,7 @@ def _python_cpu_count(
         source, text = "PYTHON_CPU_COUNT", environ.get("PYTHON_CPU_COUNT", "")
     if not isinstance(text, str) or text in ("", "default"):
         return None, ""
-    count = _whole(text.lstrip().removeprefix("+"), _MOST)
+    count = whole_number(text.lstrip().removeprefix("+"), _MOST)
     if count is None:
         notes.append(f"{source}={text!r} is not a number of CPUs from 1 to a million and is passed over")
         return None, ""
@@ -144,7 +145,7 @@ def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
     text = environ.get(_DECLARED_MIB, "")
     if not text:
         return None
-    size = _whole(text, 1 << 24)
+    size = whole_number(text, 1 << 24)
     if size is None:
         notes.append(f"{_DECLARED_MIB}={text!r} is not a number of MiB and is passed over")
         return None
@@ -153,7 +154,7 @@ def _lambda_memory(environ: Mapping[str, str], notes: list[str]) -> int | None:
 
 def _web_concurrency(environ: Mapping[str, str]) -> int | None:
     """Return the number of a server's processes, None if it is not set or no number: another program's variable."""
-    return _whole(environ.get("WEB_CONCURRENCY", "").strip(), _MOST)
+    return whole_number(environ.get("WEB_CONCURRENCY", "").strip(), _MOST)
 
 
 def _note_web_concurrency(environ: Mapping[str, str], notes: list[str]) -> None:
@@ -192,7 +193,7 @@ NOT_TOLD = "one process"
 
 
 def _number_of(what: str, text: str) -> int:
-    number = _whole(text, _MOST)
+    number = whole_number(text, _MOST)
     if number is None:
         raise ValueError(f"expected a whole number of {what}, at least 1 and at most a million")
     return number

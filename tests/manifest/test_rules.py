@@ -72,6 +72,7 @@ def test_it_is_the_number_that_recommend_gives_inside(check):
         ("cpu-limit-far-above-request", "note", RESOURCES.format("1m", "3Gi", 2, "4Gi"), "2000 times the request", 8),
         ("quota-below-one-cpu", "warning", RESOURCES.format("400m", "1Gi", "500m", "2Gi"), "50 ms of each 100 ms", 8),
         ("threads-above-limit", "warning", GOOD + "  - {name: OMP_NUM_THREADS, value: '8'}\n", "2 is right", 15),
+        ("threads-above-limit", "warning", GOOD + "  - {name: OMP_NUM_THREADS, value: '1234567890'}\n", "OMP_NUM_THREADS=1234567890, but", 15),
         ("threads-above-limit", "warning", GOOD + "  - {name: APP_MAX_WORKERS, value: '5000'}\n", "at most 1000", 15),
         ("processes-not-told", "warning", GOOD + "args: [gunicorn, -w, '4', app]\n", "starts 4 processes", 7),
         ("requests-not-told", "note", RESOURCES.format(1, "3Gi", 2, "4Gi"), "the downward API tells them", 7),
@@ -182,6 +183,11 @@ def test_a_hook_that_sleeps_counts_against_the_grace_period(check, hook, sleeps)
     found = findings(check(text, "--task-seconds", str(61 - sleeps))[1])["grace-shorter-than-tasks"]["text"]
     assert (f"has 60 s, of which its preStop hook sleeps {sleeps} s, a task" in found) == bool(sleeps)
     assert "terminationGracePeriodSeconds: 71 leaves ten" in found
+
+
+def test_a_time_is_read_to_its_last_digit(check):
+    text = deployment(GOOD, "terminationGracePeriodSeconds: 1000000000000\n")
+    assert findings(check(text, "--task-seconds", "500000000000")[1]) == {}
 
 
 def test_every_rule_is_tested_here():

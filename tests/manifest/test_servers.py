@@ -21,6 +21,8 @@ from cgexec._manifest.servers import Asked, asked_by
         (["gunicorn"], {"WEB_CONCURRENCY": "4", "GUNICORN_CMD_ARGS": "-w 3"}, Asked("gunicorn", 3, None)),
         (["uvicorn", "app:x"], {"WEB_CONCURRENCY": "auto"}, Asked("uvicorn", None, None)),
         (["hypercorn", "app:x"], {"WEB_CONCURRENCY": "4"}, Asked("hypercorn", None, None)),
+        (["gunicorn", "--workers", "1000000", "--threads", "0008"], {}, Asked("gunicorn", 1_000_000, 8)),
+        (["gunicorn", "--workers", "1234567", "--threads", "9" * 5000], {}, Asked("gunicorn", None, None)),
         (["python", "app.py", "-w", "4"], {}, Asked("", None, None)),
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from cgexec._environ import read_environ, told_processes
+from cgexec._environ import read_environ, told_processes, whole_number
 from cgexec._manifest.blocks import processes_block, requests_block
 from cgexec._manifest.resources import Amount, defaulted
 from cgexec._manifest.sizing import Answer, Tasks
@@ -40,6 +40,8 @@ _NOTED = (
 )  # fmt: skip
 # How the note about a 0 ends, which the downward API gives for a request that is not there.
 _NOT_SET = "=0 is taken as not set"
+# A number of threads with more digits is none that a library would take.
+_MOST_THREADS = 1 << 63
 _ROUNDING = {"cpu": Fraction(1, 1000), "memory": Fraction(1)}
 _POOL_WORDS = ("MAX_WORKERS", "THREADS", "NUM_WORKERS", "POOL_SIZE", "CONCURRENCY")
 
@@ -230,7 +232,7 @@ def threads_above_limit(case: Case) -> Iterator[Finding]:
         return
     cpus = Fraction(str(recommendation.limits.cpus)) / recommendation.workload.processes
     for name, variable in case.container.env.items():
-        count = _count(variable.value)
+        count = whole_number(variable.value or "", _MOST_THREADS)
         if count is None:
             continue
         if name in _NATIVE and count > max(1, math.ceil(cpus)):
@@ -242,10 +244,6 @@ def threads_above_limit(case: Case) -> Iterator[Finding]:
         elif name not in _NATIVE and name.endswith(_POOL_WORDS) and count > recommendation.ceiling:
             text = f"{name}={count}, but the limits allow at most {recommendation.ceiling}: {_bound(case)}"
             yield Finding("threads-above-limit", "warning", variable.line, text)
-
-
-def _count(text: str | None) -> int | None:
-    return int(text[:9]) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _bound(case: Case) -> str:

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cgexec._environ import whole_number
+
 __all__ = ["Asked", "asked_by"]
 
 
@@ -25,6 +27,8 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "celery": (("-c", "--concurrency"), ()),
     "fastapi": (("--workers",), ()),
 }
+# More cannot be told to a process, and nobody has so many.
+_MOST = 1_000_000
 # What these start where nothing else is said.
 _READ_WEB_CONCURRENCY = ("gunicorn", "uvicorn", "fastapi")
 # With these pools celery's --concurrency counts threads of one process.
@@ -51,8 +55,7 @@ def asked_by(words: Sequence[str], env: Mapping[str, str]) -> Asked:
 
 
 def _option(words: Sequence[str], names: tuple[str, ...]) -> int | None:
-    text = _text(words, names)
-    return int(text[:6]) if text is not None and text.isascii() and text.isdigit() and int(text[:6]) else None
+    return whole_number(_text(words, names) or "", _MOST)
 
 
 def _text(words: Sequence[str], names: tuple[str, ...]) -> str | None:

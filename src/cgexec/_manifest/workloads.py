@@ -25,6 +25,8 @@ GRACE_SECONDS = 30
 _MOST_WORDS = 6 << 20
 # ``sleep 20``, in a shell's line too.
 _SLEEP = re.compile(r"(?<![\w.-])sleep\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)(?![\w.])")
+# As many digits as Kubernetes' own integers have.
+_WHOLE = re.compile(r"[0-9]{1,19}")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -147,7 +149,7 @@ def _pod(field: Field, spec: Field, kind: str, file: str) -> Pod:
 
 def _seconds(field: Field) -> float | None:
     text = field.text
-    return float(text[:12]) if text is not None and text.isascii() and text.isdigit() else None
+    return float(text) if text is not None and _WHOLE.fullmatch(text) else None
 
 
 def _pre_stop_seconds(hook: Field) -> float:
