@@ -251,8 +251,10 @@ WRONG = {
     "callers": (("env", "--callers", "0"), "callers=0: expected a whole number of callers"),
     "command": (("frobnicate",), "invalid choice"),
     "no such root": (("--root", "/nonexistent"), "root='/nonexistent': there is no such directory"),
+    "command last": (("--root", "/x", "recommend"), "unrecognized arguments: recommend; the command comes first: cgexec-py recommend ...\n"),
+    "left over": (("env", "--nothing"), "unrecognized arguments: --nothing\n"),
     "both views": (("--as", "cpu=2", "--root", "/x"), "not allowed with"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)

@@ -91,7 +91,12 @@ def _write_no_more() -> None:
 
 def command_line(words: list[str]) -> argparse.Namespace:
     """Return what *words* ask for; exits with status 2 and a message where they are wrong."""
-    return _parser().parse_args(_with_command(words))
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(_with_command(words))
+    if rest:
+        late = next((f"; the command comes first: {_NAME} {word} ..." for word in rest if word in _COMMANDS), "")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{late}")
+    return arguments
 
 
 def _with_command(words: list[str]) -> list[str]:
