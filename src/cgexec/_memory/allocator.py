@@ -7,6 +7,7 @@ none has comes back by `trim`.
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -33,7 +34,7 @@ def _glibc(name: str) -> Callable[..., int] | None:
     """Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go."""
     try:
         found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError):  # musl and macOS; Windows
+    except (AttributeError, OSError, TypeError, MemoryError):  # musl and macOS; Windows
         return None
     return found
 
@@ -60,15 +61,21 @@ def share_arena() -> None:
 
 
 def is_on_main_arena() -> bool:
-    """Return whether the current thread allocates from the main arena, which lies below the program's break."""
+    """
+    Return whether the current thread allocates from the main arena, which lies below the program's break; False where
+    nobody can tell, and without memory.
+    """
     malloc, free, sbrk = _glibc("malloc"), _glibc("free"), _glibc("sbrk")
     if malloc is None or free is None or sbrk is None:
         return False
-    for each in (malloc, sbrk):
-        each.restype = ctypes.c_void_p  # type: ignore[attr-defined]
-    block = malloc(_PROBE)
-    free(ctypes.c_void_p(block))
-    return block is not None and block < (sbrk(ctypes.c_ssize_t(0)) or 0)
+    try:
+        for each in (malloc, sbrk):
+            each.restype = ctypes.c_void_p  # type: ignore[attr-defined]
+        block = malloc(_PROBE)
+        free(ctypes.c_void_p(block))
+        return block is not None and block < (sbrk(ctypes.c_ssize_t(0)) or 0)
+    except MemoryError:
+        return False
 
 
 def pin(limit: int) -> int | None:
@@ -97,3 +104,7 @@ def free_bytes() -> int | None:
         return None
     mallinfo2.restype = _Mallinfo2
     return int(mallinfo2().fordblks)
+
+
+if hasattr(os, "register_at_fork"):  # a child process begins with what its parent left
+    os.register_at_fork(after_in_child=share_arena.cache_clear)

@@ -188,7 +188,8 @@ class Watch:
         self._resting = not any(pool.need.works for pool in pools)
         relieved = self.relief.measure(reading, begin)
         self.reports.relieved(relieved, self.relief)
-        self._rested = self._resting and (self._rested or self._pinned or relieved is not None)
+        undisturbed = self._pinned or {pool.care.observe for pool in pools} == {True}
+        self._rested = self._resting and (self._rested or undisturbed or relieved is not None)
         needs = {id(pool.crew): pool.need for pool in pools}
         failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
@@ -228,9 +229,8 @@ class Watch:
         for pool in pools:
             if pool.need.would_hold:
                 self.reports.observed(pool.crew.name, pool.need.would_hold)
-        self._wants_relief = (
-            held or (self._resting and not self._rested)
-        ) and outlook.surplus > _SURPLUS * reading.limit
+        asks = held or (self._resting and not self._rested)
+        self._wants_relief = asks and outlook.surplus > _SURPLUS * reading.limit
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
             self._pin(pools, reading)
