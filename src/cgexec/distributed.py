@@ -138,6 +138,10 @@ class ClusterExecutor(Executor):
         if self._shut:
             raise RuntimeError(SHUT_DOWN.text)
         theirs = self._client.submit(fn, *args, pure=False, retries=self._retries, **kwargs)
+        # Asked afterwards: one that closes takes calls, and ends only those that it had when it began to.
+        if self._client.status in ("closing", "closed"):
+            theirs.release()
+            raise RuntimeError("the client has been closed, so the call would never end")
         loop: Any = self._client.loop  # tornado's
         return asyncio.run_coroutine_threadsafe(_result_of(theirs), loop.asyncio_loop)
 

@@ -1,5 +1,7 @@
 """A cluster on this machine: real scheduler, real worker processes, one of them killed."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import gc
@@ -288,6 +290,31 @@ def test_a_client_that_is_closed_ends_what_is_in_flight_and_the_executor_ends_qu
     pool.shutdown(wait=False, cancel_futures=True)
 
 
+def test_what_is_handed_over_to_a_client_that_closes_fails(client, workers, tmp_path, monkeypatch):
+    """It takes calls until it is closed, and ends only those that it had when it began to close."""
+    import distributed
+
+    from cgexec.distributed import executor
+
+    async def late():
+        await asyncio.to_thread(concurrent.futures.wait, waiting, SOON)
+        await close()
+
+    meeting = Meeting(tmp_path)
+    with distributed.Client(client.scheduler.address, set_as_default=False) as other:
+        pool = executor(other, max_in_flight=2)
+        meeting.hand_in(pool, 2)
+        meeting.started(2)
+        waiting = [pool.submit(calls.square, n) for n in range(4)]
+        close = other.rpc.close
+        monkeypatch.setattr(other.rpc, "close", late)
+        other.close()
+        meeting.release()
+        assert {type(future.exception(0)) for future in waiting} == {RuntimeError}
+        eventually(lambda: pool.stats().running == 0)
+        pool.shutdown()
+
+
 AT_EXIT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -323,8 +350,6 @@ def test_nonsense_is_refused(client, told, words):
 
 
 def test_an_asynchronous_client_is_refused(client):
-    import asyncio
-
     distributed = pytest.importorskip("distributed")
     from cgexec.distributed import cluster_limits
 
