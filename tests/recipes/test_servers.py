@@ -58,10 +58,15 @@ import functools, threading
 import cgexec
 from flask import Flask, jsonify
 app = Flask(__name__)
+one_at_a_time = threading.Lock()
 
 @functools.cache
-def pool():
+def made():
     return cgexec.ThreadPoolExecutor(4, name="jobs")
+
+def pool():
+    with one_at_a_time:
+        return made()
 
 @app.get("/<int:number>")
 def answer(number):
