@@ -14,7 +14,11 @@ if __name__ == "__main__":
 
     from fastapi_service.process import main
 
-    status = main()
+    try:
+        status = main()
+    except Exception:  # a full disk, say, on which nobody can ask what became of the jobs
+        logging.getLogger("fastapi_service").exception("the service failed")
+        status = 1
     logging.shutdown()
     sys.stdout.flush()
     # Not sys.exit: that waits for the threads of jobs that did not end when asked, and SIGKILL would come first.

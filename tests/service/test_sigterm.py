@@ -165,6 +165,24 @@ def test_a_job_that_does_not_heed_does_not_hold_the_process(tmp_path):
         assert store.get(job_id).state == "interrupted"
 
 
+FULL = f"""
+import sqlite3
+from fastapi_service.sqlite_store import SqliteStore
+def full(*_):
+    raise sqlite3.OperationalError("database or disk is full")
+SqliteStore.latest = full
+{STUBBORN}
+"""
+
+
+def test_nor_does_it_where_nobody_can_tell_what_became_of_the_jobs(tmp_path):
+    with serving(**LONG, after=[sys.executable, "-c", FULL], database=tmp_path / "jobs.db") as server:
+        server.wait(server.start(), "running")
+        server.terminate()
+        assert server.status() == 1
+        assert "database or disk is full" in server.said()
+
+
 def test_a_killed_service_shows_what_was_interrupted_when_it_is_back(tmp_path):
     path = tmp_path / "jobs.db"
     with serving(**LONG, database=path) as server:
