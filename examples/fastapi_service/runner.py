@@ -98,6 +98,9 @@ class Runner:
     async def cancel(self, job_id: str) -> Job | None:
         """Ask a job of any process to end, and return it; None if there is no such job."""
         tools = self._tools
+        # What is not in the store is not accepted yet: nobody can mean it, and its end would not be a cancelled one.
+        if await tools.io.run(tools.store.get, job_id) is None:
+            return None
         await tools.io.run(tools.store.move, job_id, State.CANCELLING)
         tools.wake()
         self.heed(job_id)

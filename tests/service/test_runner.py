@@ -91,6 +91,33 @@ def test_and_one_in_the_line_for_its_next_attempt(does):
     within(main())
 
 
+class Creating(MemoryStore):
+    """A row is there when a test likes."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = Gate()
+
+    def create(self, job_id):
+        self.gate.wait()
+        return super().create(job_id)
+
+
+def test_a_job_that_is_not_there_yet_is_not_cancelled(does):
+    async def main():
+        async with jobs(Creating()) as here:
+            starting = asyncio.create_task(here.runner.start("a"))
+            await here.store.gate.reached()
+            assert await here.runner.cancel("a") is None
+            here.store.gate.open()
+            assert (await starting)[1]
+            await here.when(lambda: here.store.get("a").state in FINAL)
+            assert ends(here.store, "a") == [State.COMPLETED]
+
+    does(lambda *_: None)
+    within(main())
+
+
 def test_the_end_of_the_process_is_the_end_of_every_job(does):
     async def main():
         async with jobs(workers=2, queue_size=1, backoff=NEVER, backoff_most=NEVER) as here:
