@@ -57,7 +57,8 @@ def main() -> int:
     try:
         store.recover()  # of a worker that was killed
         jobs = store.latest(sys.maxsize)
-        return int(any(job.state is State.INTERRUPTED and (job.ended or 0) >= begin for job in jobs))
+        # Not those that a process before this one left: they are marked now, and were made then.
+        return int(any(job.state is State.INTERRUPTED and job.created >= begin for job in jobs))
     finally:
         store.close()
 

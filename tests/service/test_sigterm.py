@@ -194,3 +194,12 @@ def test_a_killed_service_shows_what_was_interrupted_when_it_is_back(tmp_path):
         assert server.get(f"/jobs/{job_id}").json()["state"] == "interrupted"
         again = server.get(f"/process/{job_id}")
         assert (again.status_code, again.json()["state"]) == (200, "interrupted"), "its id does not run again"
+
+
+def test_what_another_process_left_is_not_in_the_status(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store.create("left")
+    with serving(**QUICK, database=tmp_path / "jobs.db") as server:
+        assert server.get("/jobs/left").json()["state"] == "interrupted"
+        server.terminate()
+        assert server.status() == 0
