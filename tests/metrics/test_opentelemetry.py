@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +63,15 @@ def test_two_pools_share_the_instruments(collected, caplog):
         opentelemetry.instrument(b, meter)
         assert collect()["cgexec.pool.limit"][0] == {JOBS: 1, (("cgexec.pool.name", "other"),): 3}
     assert caplog.records == []
+
+
+def test_a_call_that_failed_keeps_no_later_one_from_being_reported(collected):
+    meter, collect = collected
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as pool, ThreadPoolExecutor(1) as no_pool_of_ours:
+        with pytest.raises(AttributeError):
+            opentelemetry.instrument(no_pool_of_ours, meter)
+        opentelemetry.instrument(pool, meter)
+        assert collect()["cgexec.pool.limit"][0] == {JOBS: 2}
 
 
 def test_what_is_closed_or_collected_is_reported_no_longer(collected, monkeypatch):

@@ -81,6 +81,18 @@ def test_every_row_says_what_it_is():
         assert row.help.endswith("."), row.name
 
 
+def test_a_call_that_failed_keeps_no_later_one_from_being_reported(registry):
+    taken = client.Gauge("cgexec_pool_limit", "Somebody else's.", registry=registry)
+    with cgexec.ThreadPoolExecutor(2, name="jobs") as pool, ThreadPoolExecutor(1) as no_pool_of_ours:
+        with pytest.raises(ValueError, match="Duplicated"):
+            prometheus.register(pool, registry)
+        registry.unregister(taken)
+        with pytest.raises(AttributeError):
+            prometheus.register(no_pool_of_ours, registry)
+        prometheus.register(pool, registry)
+        assert value(registry, "pool_limit", pool="jobs") == 2
+
+
 def test_a_pool_is_reported_until_its_last_task_has_ended(registry):
     pool = cgexec.ThreadPoolExecutor(1, name="jobs")
     prometheus.register(pool, registry)

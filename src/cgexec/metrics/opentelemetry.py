@@ -55,14 +55,12 @@ def instrument(pool: Pool, meter: "Meter | None" = None) -> Instrumentation:
             meter = _default[0] if _default else get_meter("cgexec", __version__)
             _default[:] = [meter]
         watched = _by_meter.get(meter)
-        fresh = watched is None
         if watched is None:
-            watched = _by_meter[meter] = Watched()
-    instrumentation = Instrumentation(watched, pool)
-    if fresh:
-        for row in every():
-            _create(meter, row, watched)
-    return instrumentation
+            watched = Watched()
+            for row in every():
+                _create(meter, row, watched)
+            _by_meter[meter] = watched
+    return Instrumentation(watched, pool)
 
 
 _lock = threading.Lock()

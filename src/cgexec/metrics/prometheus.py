@@ -79,16 +79,14 @@ def register(pool: Pool, registry: "CollectorRegistry | None" = None, *, interva
     registry = prometheus_client.REGISTRY if registry is None else registry
     with _lock:
         collector = _collectors.get(registry)
-        fresh = collector is None
         if collector is None:
-            collector = _collectors[registry] = _Collector()
-    registration = Registration(collector, pool)
-    if fresh:
-        registry.register(collector)
-    return registration
+            collector = _Collector()
+            registry.register(collector)  # raises where a name is taken: the next call tries again
+            _collectors[registry] = collector
+    return Registration(collector, pool)
 
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # nothing is taken under it but the registry's own, since describing looks at nothing
 _collectors: "WeakKeyDictionary[CollectorRegistry, _Collector]" = WeakKeyDictionary()
 
 
