@@ -42,6 +42,6 @@ async def _refuse(connection: Request | WebSocket, error: Exception) -> JSONResp
     # A client that comes back soon meets another pod, or this one's successor.
     word, code = _REFUSALS[type(error)]
     if isinstance(connection, WebSocket):
-        await connection.close(code, f"{word}, try again")
+        await sockets.close(connection, code, f"{word}, try again")
         return None
     return JSONResponse({"error": word, "detail": str(error)}, 503, {"Retry-After": "5"})

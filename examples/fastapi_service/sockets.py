@@ -18,7 +18,7 @@ from fastapi_service.service import Service
 from fastapi_service.states import FINAL, Event
 from fastapi_service.wire import listed, message
 
-__all__ = ["router"]
+__all__ = ["close", "router"]
 
 router = APIRouter()
 # RFC 6455, section 7.4 and its registry.
@@ -67,14 +67,15 @@ async def _accepted(websocket: WebSocket) -> AsyncIterator[Service]:
     except (cgexec.QueueFull, Ending, Broken):  # the application answers those, wherever they are raised
         raise
     except _Gone:
-        await _close(websocket, _NO_SUCH_JOB, "there is no such job")
+        await close(websocket, _NO_SUCH_JOB, "there is no such job")
     except Exception:
-        await _close(websocket, _SERVER_ERROR, "the server failed, come back")
+        await close(websocket, _SERVER_ERROR, "the server failed, come back")
         raise
 
 
-async def _close(websocket: WebSocket, code: int = _ENDED, reason: str = "") -> None:
-    with suppress(WebSocketDisconnect):  # it may go first, as its job has ended
+async def close(websocket: WebSocket, code: int = _ENDED, reason: str = "") -> None:
+    """Close the line of a client that was accepted."""
+    with suppress(WebSocketDisconnect):  # it may go first, as when its job has ended
         await websocket.close(code, reason)
 
 
@@ -138,7 +139,7 @@ async def _until_gone(websocket: WebSocket, sending: Coroutine[Any, Any, None]) 
     for error in results:
         if isinstance(error, Exception):
             raise error
-    await _close(websocket)
+    await close(websocket)
 
 
 async def _read(websocket: WebSocket) -> None:

@@ -12,7 +12,14 @@ import math
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from time import monotonic
 from types import FrameType
 from typing import Any, Unpack
@@ -29,7 +36,7 @@ from cgexec._wrap import BoundedExecutor
 try:
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
-    from starlette.websockets import WebSocket
+    from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 except ImportError as error:
     raise ImportError('cgexec.starlette needs Starlette: pip install "cgexec[starlette]"') from error
 
@@ -238,7 +245,8 @@ def add_queue_full_handler(app: Any) -> None:  # Any: Starlette's application or
     """
     Have `QueueFull` raised by an endpoint of *app* answered by `queue_full_response` instead of 500.
 
-    A WebSocket is closed with code 1013, "try again later", and the seconds in its reason.
+    A WebSocket is closed with code 1013, "try again later", and the seconds in its reason. One that was not
+    accepted yet is accepted for that: its client would hear of a 403 otherwise.
     """
     app.add_exception_handler(QueueFull, _answer)
 
@@ -246,9 +254,17 @@ def add_queue_full_handler(app: Any) -> None:  # Any: Starlette's application or
 async def _answer(connection: Request | WebSocket, error: Exception) -> Response | None:
     assert isinstance(error, QueueFull), "it is registered for nothing else"
     if isinstance(connection, WebSocket):
-        await connection.close(_TRY_AGAIN_LATER, f"busy, try again in {_whole_seconds(error)} s")
+        await _close(connection, f"busy, try again in {_whole_seconds(error)} s")
         return None
     return queue_full_response(error)
+
+
+async def _close(websocket: WebSocket, reason: str) -> None:
+    with suppress(WebSocketDisconnect, OSError):  # the client may go first
+        if websocket.application_state is WebSocketState.CONNECTING:
+            await websocket.accept()
+        if websocket.application_state is WebSocketState.CONNECTED:
+            await websocket.close(_TRY_AGAIN_LATER, reason)
 
 
 def _whole_seconds(full: QueueFull) -> int:

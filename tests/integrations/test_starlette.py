@@ -287,7 +287,22 @@ def busy_app(retry_after):
         await websocket.accept()
         refuse()
 
-    app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws", socket), Route("/ok", PlainTextResponse("ok"))])
+    async def at_once(websocket):
+        refuse()
+
+    async def closed(websocket):
+        await websocket.accept()
+        await websocket.close()
+        refuse()
+
+    sockets = {"/ws": socket, "/not-yet-accepted": at_once, "/closed": closed}
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            Route("/ok", PlainTextResponse("ok")),
+            *(WebSocketRoute(path, each) for path, each in sockets.items()),
+        ]
+    )
     add_queue_full_handler(app)
     return app
 
@@ -305,18 +320,43 @@ def test_a_full_pool_is_503_with_retry_after(retry_after, header):
     }  # fmt: skip
 
 
-def test_a_websocket_is_told_to_come_back():
-    async def main():
-        sent = []
+async def on_socket(path, send):
+    """Connect to a WebSocket of a full pool, which answers through *send*."""
 
-        async def receive():
-            return {"type": "websocket.connect"}
+    async def receive():
+        return {"type": "websocket.connect"}
 
-        async def send(message):
-            sent.append(message)
+    scope = {"type": "websocket", "path": path, "headers": [], "query_string": b"", "subprotocols": []}
+    await busy_app(3)(scope, receive, send)
 
-        scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b"", "subprotocols": []}
-        await busy_app(3)(scope, receive, send)
-        return sent[-1]
 
-    assert asyncio.run(main()) == {"type": "websocket.close", "code": 1013, "reason": "busy, try again in 3 s"}
+@pytest.mark.parametrize("path", ["/ws", "/not-yet-accepted"])
+def test_a_websocket_is_told_to_come_back(path):
+    async def send(message):
+        sent.append(message)
+
+    sent = []
+    asyncio.run(on_socket(path, send))
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert sent[-1] == {"type": "websocket.close", "code": 1013, "reason": "busy, try again in 3 s"}
+
+
+@pytest.mark.parametrize("gone_at", ["websocket.accept", "websocket.close"])
+def test_one_whose_client_has_gone_is_no_error(gone_at):
+    async def send(message):
+        sent.append(message["type"])
+        if message["type"] == gone_at:
+            raise OSError("the client has gone")
+
+    sent = []
+    asyncio.run(on_socket("/not-yet-accepted", send))
+    assert sent[-1] == gone_at
+
+
+def test_nor_is_one_that_was_closed_before():
+    async def send(message):
+        sent.append(message["type"])
+
+    sent = []
+    asyncio.run(on_socket("/closed", send))
+    assert sent == ["websocket.accept", "websocket.close"]

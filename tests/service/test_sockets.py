@@ -5,6 +5,9 @@ import json
 import sys
 
 import pytest
+from fastapi import WebSocket
+from fastapi_service.admission import Ending
+from fastapi_service.app import _refuse
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -228,3 +231,22 @@ def test_the_page_and_what_feeds_it(quick):
     assert not any("result" in job for job in live["jobs"])
     page = quick.get("/")
     assert page.headers["content-type"].startswith("text/html")
+
+
+def test_a_client_that_goes_as_it_is_refused_is_no_error():
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message["type"])
+        if message["type"] == "websocket.close":
+            raise OSError("the client has gone")
+
+    async def main():
+        websocket = WebSocket({"type": "websocket"}, receive, send)
+        await websocket.accept()
+        await _refuse(websocket, Ending("soon"))
+
+    sent = []
+    within(main())
+    assert sent == ["websocket.accept", "websocket.close"]
