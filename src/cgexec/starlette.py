@@ -174,6 +174,14 @@ class Lifespan:
                 await answer
 
     async def _drain_one(self, pool: ThreadPoolExecutor | BoundedExecutor, seconds: float) -> Leftovers:
+        """Drain it; one that fails must not cut the others short, nor keep *on_end* from hearing of them."""
+        try:
+            return await self._drain_or_hurry(pool, seconds)
+        except Exception:
+            _LOGGER.exception("[drain-failed] pool %r could not be drained", pool.stats().name)
+            return Leftovers((), ())
+
+    async def _drain_or_hurry(self, pool: ThreadPoolExecutor | BoundedExecutor, seconds: float) -> Leftovers:
         draining = asyncio.ensure_future(pool.adrain(seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)

@@ -101,6 +101,26 @@ def test_what_is_left_is_cancelled_and_told_of():
     pool.shutdown()
 
 
+def test_a_pool_that_cannot_be_drained_does_not_cut_the_others_short(caplog):
+    class Broken(cgexec.ThreadPoolExecutor):
+        async def adrain(self, timeout=None):
+            raise OSError("no such pool")
+
+    async def main():
+        hold = Hold(pool)
+        hold.occupy(1)
+        futures.extend(hold.futures)
+        asyncio.get_running_loop().call_later(0.01, hold.release)
+
+    left, futures = [], []
+    with Broken(1, name="broken") as broken:
+        pool = cgexec.ThreadPoolExecutor(1)
+        run_in(Lifespan(broken, pool, on_end=left.append), main)
+    assert futures[0].result(0) == "held"
+    assert [bool(each) for each in left] == [False]
+    assert "[drain-failed] pool 'broken' could not be drained" in caplog.messages
+
+
 def test_sigterm_drains_first_and_then_tells_the_server():
     """What uvicorn does: it sets its handler before the lifespan begins, and ends when that was called."""
 
