@@ -73,7 +73,8 @@ class Lifespan:
     4. Only then the server's own handler of the signal is called, which closes the connections.
 
     Further SIGTERMs change nothing meanwhile: a supervisor and an init that signals its whole group both send one. A
-    SIGINT while the pools are drained ends step 2 now: Ctrl-C waits for what runs, and the second one no longer.
+    SIGINT while the pools are drained ends step 2 now, and one more ends step 3: Ctrl-C waits for what runs, the second
+    one no longer, and the third one not for *on_end* either.
 
     A server whose handler cannot be called later (none set with `signal.signal`, or a worker thread) ends at once, and
     the pools are drained when it ends the lifespan. A signal that is ignored stays so. Threads that do not check keep
@@ -150,10 +151,16 @@ class Lifespan:
 
     async def end(self) -> None:
         """Begin the end (steps 1 to 3), or join it where it has begun. For servers that know other ways to end."""
+        ending = self._begin_to_end()
+        await asyncio.wait((ending,))  # who joins it and is cancelled does not cancel it
+        if not ending.cancelled():
+            ending.result()
+
+    def _begin_to_end(self) -> asyncio.Task[None]:
         if self._ending is None:
             self.closing = True
             self._ending = asyncio.create_task(self._drain(monotonic() + self._seconds))
-        await asyncio.shield(self._ending)
+        return self._ending
 
     async def _drain(self, deadline: float) -> None:
         begin = monotonic()
@@ -216,12 +223,13 @@ class Lifespan:
 
     def _heed(self, number: int, then: Callable[[], None]) -> None:
         if self._ending is None:
-            ending = asyncio.ensure_future(self.end())
-            ending.add_done_callback(lambda _: then())
+            self._begin_to_end().add_done_callback(lambda _: then())
         elif self._ending.done():
             then()
-        elif number == signal.SIGINT:
+        elif number == signal.SIGINT and not self._hurry.is_set():
             self._hurry.set()
+        elif number == signal.SIGINT:
+            self._ending.cancel()  # what *on_end* waits for does not come, and somebody has noticed
 
 
 def _pass_on(handler: Any, number: int) -> None:  # Any: what `signal.getsignal` returns

@@ -231,6 +231,38 @@ def test_ctrl_c_drains_and_the_second_one_ends_that():
     pool.shutdown()
 
 
+def test_the_third_ctrl_c_ends_what_on_end_waits_for():
+    async def on_end(_):
+        waits.append("in vain")
+        await asyncio.Event().wait()
+
+    async def main():
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            await until(lambda: waits)
+            await loop_has_run()
+            assert events == []
+        signal.raise_signal(signal.SIGINT)
+        await until(lambda: events)
+
+    waits = []
+    with heard() as events:
+        run_in(Lifespan(grace=3600, on_end=on_end), main)
+    assert events == [signal.SIGINT]
+
+
+def test_two_signals_at_once_are_told_to_the_server_once():
+    async def main():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: events)
+        await loop_has_run()
+
+    with heard() as events:
+        run_in(Lifespan(cgexec.ThreadPoolExecutor(1)), main)
+    assert events == [signal.SIGTERM]
+
+
 def test_ctrl_c_ends_a_drain_that_the_server_began():
     async def main():
         hold.occupy(1)
