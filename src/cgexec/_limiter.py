@@ -1,7 +1,9 @@
 """AnyIO's default limiter, the forty threads that Starlette runs plain functions in, by the container's size."""
 
+import functools
 import logging
 import os
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,12 +19,21 @@ __all__ = ["LimiterSize"]
 _LOGGER = logging.getLogger("cgexec")
 
 
+@dataclass(eq=False, slots=True)
+class _Former:
+    """The limiter's number before somebody changed it."""
+
+    tokens: float
+
+
 class LimiterSize:
     """
     Keeps a limiter's `total_tokens` at what `recommend` says. A context manager; on its loop's thread only.
 
     Memory and threads in use are those of the start: what runs under the limiter itself must not lower it, or it saws
     up and down. So it follows the *limits*, and nothing else.
+
+    Of several at a time the latest decides; each that stops, in whatever order, leaves what there was before it.
     """
 
     def __init__(self, every: float | None, told: Told) -> None:
@@ -35,14 +46,17 @@ class LimiterSize:
             self._told["usage"] = usage()
         self._limiter = anyio.to_thread.current_default_thread_limiter()
         self._own = anyio.CapacityLimiter(1)  # the look must not wait for the places that it is about
-        self._former = self._limiter.total_tokens
+        self._former = _Former(self._limiter.total_tokens)
+        self._all = _formers()
         self._mode = told_mode(os.environ)
         self._scope: Any = None  # AnyIO's CancelScope
         self._task: object = None  # asyncio holds its tasks weakly
         self._stopped = False
         self._apply(recommend(**self._told).max_workers)
-        if self._every is not None and self._mode == "enforce":
-            self._start()
+        if self._mode == "enforce":
+            self._all.append(self._former)
+            if self._every is not None:
+                self._start()
 
     @property
     def tokens(self) -> float:
@@ -57,7 +71,15 @@ class LimiterSize:
         if self._scope is not None:
             self._scope.cancel()
         if self._mode == "enforce":
-            self._limiter.total_tokens = self._former
+            self._leave()
+
+    def _leave(self) -> None:
+        at = self._all.index(self._former)
+        del self._all[at]
+        if at < len(self._all):  # a later one decides, and puts that number back in its turn
+            self._all[at].tokens = self._former.tokens
+        else:
+            self._limiter.total_tokens = self._former.tokens
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +116,7 @@ class LimiterSize:
                 "[limiter-trouble] could not look at the container's limits; AnyIO's limiter stays at %g", self.tokens
             )
             return
-        if not self._stopped:
+        if not self._stopped and self._all[-1] is self._former:
             self._apply(answer.max_workers)
 
     def _apply(self, tokens: int) -> None:
@@ -108,3 +130,20 @@ class LimiterSize:
             return
         self._limiter.total_tokens = tokens
         _LOGGER.info("[limiter-size] AnyIO's limiter %g -> %d, what the container allows", before, tokens)
+
+
+def _formers() -> list[_Former]:
+    """Return what the sizes of this loop that have not stopped have found, the latest last."""
+    variable = _variable()
+    found: list[_Former] | None = variable.get(None)
+    if found is None:
+        found = []
+        variable.set(found)
+    return found
+
+
+@functools.cache
+def _variable() -> Any:  # AnyIO's RunVar; it goes with its loop, so what is in it must not hold that
+    from anyio.lowlevel import RunVar
+
+    return RunVar("cgexec.limiter_sizes")

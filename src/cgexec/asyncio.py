@@ -72,16 +72,27 @@ class DefaultExecutor(ThreadPoolExecutor):
         """
         Give the loop its former default executor back; what was handed to this one is finished. Does not block.
 
-        On the loop's thread. A second call does nothing.
+        One that was installed later stays, and leads back to the former one in its turn. On the loop's thread. A second
+        call does nothing.
         """
         loop, self._loop = self._loop, None
         if loop is None:
             return
         if not loop.is_closed():
-            # None cannot be put back: a new one of asyncio's own kind starts no thread before it is used.
-            loop.set_default_executor(self._former or Stock(thread_name_prefix="asyncio"))
+            self._leave(loop)
         self._former = None
         self.shutdown(wait=False)
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        present = getattr(loop, "_default_executor", self)
+        if present is self:
+            # None cannot be put back: a new one of asyncio's own kind starts no thread before it is used.
+            loop.set_default_executor(self._former or Stock(thread_name_prefix="asyncio"))
+        while isinstance(present, DefaultExecutor):
+            former = present._former  # noqa: SLF001  # another of its kind
+            if former is self:
+                present._former = self._former  # noqa: SLF001
+            present = former
 
 
 def install(

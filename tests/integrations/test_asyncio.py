@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import itertools
 import socket
 import threading
 
@@ -95,6 +96,32 @@ def test_uninstall_where_there_was_none_leaves_asyncios_own():
         return (await asyncio.to_thread(threading.current_thread)).name
 
     assert asyncio.run(main()).startswith("asyncio")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+def test_several_may_be_taken_out_in_any_order(order):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(former)
+        there = {name: cgexec.asyncio.install(max_workers=1, name=name) for name in "abc"}
+        for name in order:
+            there.pop(name).uninstall()
+            latest = max(there, default="former")
+            assert (await asyncio.to_thread(threading.current_thread)).name.startswith(latest)
+
+    with concurrent.futures.ThreadPoolExecutor(1, "former") as former:
+        asyncio.run(main())
+
+
+def test_somebody_elses_that_was_set_since_stays():
+    async def main():
+        pool = cgexec.asyncio.install(max_workers=1)
+        asyncio.get_running_loop().set_default_executor(others)
+        pool.uninstall()
+        assert (await asyncio.to_thread(threading.current_thread)).name.startswith("others")
+
+    with concurrent.futures.ThreadPoolExecutor(1, "others") as others:
+        asyncio.run(main())
 
 
 def test_it_can_be_installed_before_the_loop_runs():

@@ -1,7 +1,9 @@
 """AnyIO's limiter follows the container's limits while it is used, on both of its loops."""
 
 import dataclasses
+import itertools
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +62,33 @@ def test_it_follows_a_limit_that_changes_while_it_is_used(backend, monkeypatch):
         anyio.run(main, backend=backend)
     finally:
         release.set()
+
+
+@pytest.fixture
+def percent(monkeypatch):
+    """What is recommended: of an ``io_ratio`` the hundredfold."""
+    monkeypatch.setattr(limiter, "recommend", lambda io_ratio, **_: SimpleNamespace(max_workers=round(100 * io_ratio)))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((10, 20, 30))), ids=str)
+def test_of_several_the_latest_decides_and_they_may_stop_in_any_order(backend, percent, order):
+    async def main():
+        there = {size: limiter.LimiterSize(None, {"io_ratio": size / 100}) for size in (10, 20, 30)}
+        for size in order:
+            assert tokens() == max(there)
+            there.pop(size).stop()
+        assert tokens() == 40
+
+    anyio.run(main, backend=backend)
+
+
+def test_one_that_is_not_the_latest_looks_in_vain(backend, percent):
+    async def main():
+        with limiter.LimiterSize(None, {"io_ratio": 0.1}) as first, limiter.LimiterSize(None, {"io_ratio": 0.2}):
+            await first._look()
+            assert tokens() == 20
+
+    anyio.run(main, backend=backend)
 
 
 def test_a_look_that_fails_is_logged_and_changes_nothing(backend, monkeypatch, caplog):
