@@ -20,6 +20,7 @@ __all__ = ["SqliteStore"]
 _JOB = "id, owner, created, state, attempt, progress, result, error, started, ended"
 _LISTED = _JOB.replace("result", "NULL")
 _EVENT = "seq, job, at, state, attempt, progress, result, error"
+_HELD: set[int] = set()  # descriptors with the locks of this process
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
 
@@ -31,7 +32,8 @@ class SqliteStore:
     seen everything before it.
 
     A process is alive as long as it holds the lock on its own file beside the database. The kernel lets go of it
-    however the process ends, so no clock and no heartbeat has to be right.
+    however the process ends, so no clock and no heartbeat has to be right. What a job forks has the lock, too, and may
+    outlive this process, so it closes that file at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,6 +106,7 @@ class SqliteStore:
             finally:  # on a full disk, too, or others would take this process for alive
                 database.close()
                 (self._alive / self.owner).unlink(missing_ok=True)
+                _HELD.discard(self._own)
                 os.close(self._own)
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -167,6 +170,7 @@ class SqliteStore:
             # 1. it is made here; 2. another process finds it unlocked and takes it away; 3. it is locked here. Then a
             # file without a name is locked, and it has to be made again.
             if os.fstat(descriptor).st_nlink:
+                _HELD.add(descriptor)
                 return descriptor
             os.close(descriptor)
 
@@ -184,6 +188,15 @@ class SqliteStore:
         finally:
             os.close(descriptor)
         return False
+
+
+def _let_go() -> None:
+    """In a child: close what it has of its parent, whose lock stays."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _row(job: Job) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """One contract for both stores, and what only a file can: several processes, and what they leave."""
 
 import fcntl
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
@@ -202,6 +203,44 @@ def test_the_jobs_of_a_killed_process_are_interrupted_at_the_next_look(tmp_path)
         assert store.recover() == 0
         assert (store.get("a").state, store.get("a").error) == (State.INTERRUPTED, "its process ended")
         assert [owner.name for owner in Path(f"{path}.owners").iterdir()] == [store.owner], "nothing is left of it"
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from fastapi_service.sqlite_store import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+store.create("a")
+told, tells = os.pipe()
+if os.fork() == 0:
+    os.write(tells, b"forked")
+    sys.stdin.read()
+    os._exit(0)
+os.read(told, 6)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_is_not_alive_for_what_it_has_forked(tmp_path):
+    path = tmp_path / "jobs.db"
+    environment = {"PYTHONPATH": f"{IMPORT_FROM}:{PROJECT / 'examples'}"}
+    command = [sys.executable, "-c", FORKED, str(path)]
+    with closing(SqliteStore(path)) as store:
+        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as killed:
+            assert killed.wait(SOON) == -9
+            assert store.recover() == 1, "what was forked reads until the end of the block"
+        assert store.get("a").state is State.INTERRUPTED
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_lives_on_when_it_has_forked(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as one, closing(SqliteStore(tmp_path / "jobs.db")) as other:
+        one.create("a")
+        child = multiprocessing.get_context("fork").Process(target=int)
+        child.start()
+        child.join(SOON)
+        assert child.exitcode == 0
+        assert other.recover() == 0
 
 
 def test_nothing_is_left_of_a_process_that_was_killed_without_a_job(tmp_path):
