@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 __all__ = ["Settings"]
@@ -77,8 +78,15 @@ class Settings:
                 continue
             kind: Any = type(field.default)  # float, int or str
             try:
-                told[field.name] = kind(text)
+                told[field.name] = kind(text) if kind is not float else _finite(text)
             except ValueError:
                 what = "a whole number" if kind is int else "a number"
                 raise ValueError(f"{field.name.upper()}={text!r}: expected {what}, such as {field.default}") from None
         return cls(**told)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):  # no answer to a client could say it, and nothing can be worked out with it
+        raise ValueError(text)
+    return number

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import uvicorn
+from fastapi_service.settings import Settings
 from uvicorn.supervisors.multiprocess import Process
 
 from support.service import LONG, QUICK, SOON, environment, free_port, serving
@@ -33,6 +34,20 @@ def test_a_process_that_is_busy_for_a_minute_is_not_killed(monkeypatch, tmp_path
     assert service.main() == 0
     assert configs[0].timeout_worker_healthcheck >= 60
     assert not os.path.exists(folders[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("RETRY_AFTER", "inf", "a number, such as 10.0"),
+        ("GRACE", "nan", "a number, such as 330.0"),
+        ("BACKOFF", "soon", "a number, such as 2.0"),
+        ("ATTEMPTS", "2.5", "a whole number, such as 5"),
+    ],
+)
+def test_a_setting_that_is_no_such_number_is_named(name, text, expected):
+    with pytest.raises(ValueError, match=f"^{name}='{text}': expected {expected}$"):
+        Settings.from_environ({name: text})
 
 
 def test_the_pipe_of_a_process_that_died_ends(monkeypatch):
