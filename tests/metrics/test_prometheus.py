@@ -81,6 +81,12 @@ def test_every_row_says_what_it_is():
         assert row.help.endswith("."), row.name
 
 
+def test_a_name_that_utf_8_cannot_say_is_reported_with_question_marks(registry):
+    with cgexec.ThreadPoolExecutor(2, name="caf\xe9 \udcff") as pool:
+        prometheus.register(pool, registry)
+        assert 'cgexec_pool_limit{pool="caf\xe9 ?"} 2.0' in client.generate_latest(registry).decode()
+
+
 def test_a_call_that_failed_keeps_no_later_one_from_being_reported(registry):
     taken = client.Gauge("cgexec_pool_limit", "Somebody else's.", registry=registry)
     with cgexec.ThreadPoolExecutor(2, name="jobs") as pool, ThreadPoolExecutor(1) as no_pool_of_ours:

@@ -123,10 +123,13 @@ class Watched:
         """
         Watch a pool; return its name, and what `remove` takes. The place of one that is closed is taken over.
 
+        The name has "?" for what UTF-8 cannot say, such as a lone surrogate out of a file's name: one of them in a
+        label, and no scrape succeeds.
+
         Raises:
             ValueError: another pool of that name is watched.
         """
-        name = pool.stats().name
+        name = pool.stats().name.encode(errors="replace").decode()
         source = self._source(pool)
         while True:
             with self._lock:
