@@ -1,6 +1,8 @@
 """The application. ``uvicorn --factory fastapi_service.app:create_app`` or ``python -m fastapi_service`` runs it."""
 
+import logging
 import os
+import sqlite3
 from pathlib import Path
 
 from fastapi import FastAPI, Request, WebSocket
@@ -14,9 +16,14 @@ from fastapi_service.settings import Settings
 
 __all__ = ["create_app"]
 
-# What a client is told whose job this process will not take: a word, and for a WebSocket a code of RFC 6455's registry,
-# "service restart" or "internal error".
-_REFUSALS: dict[type[Exception], tuple[str, int]] = {Ending: ("ending", 1012), Broken: ("broken", 1011)}
+_LOGGER = logging.getLogger("fastapi_service")
+# What a client is told whose job this process will not take, or cannot while the disk is full, say: a word, and for a
+# WebSocket a code of RFC 6455's registry, "service restart" or "internal error".
+_REFUSALS: dict[type[Exception], tuple[str, int]] = {
+    Ending: ("ending", 1012),
+    Broken: ("broken", 1011),
+    sqlite3.OperationalError: ("store", 1011),
+}
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -41,6 +48,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _refuse(connection: Request | WebSocket, error: Exception) -> JSONResponse | None:
     # A client that comes back soon meets another pod, or this one's successor.
     word, code = _REFUSALS[type(error)]
+    if isinstance(error, sqlite3.Error):
+        _LOGGER.error("the store failed: %s", error)
     if isinstance(connection, WebSocket):
         await sockets.close(connection, code, f"{word}, try again")
         return None

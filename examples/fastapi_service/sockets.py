@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
@@ -64,8 +65,8 @@ async def _accepted(websocket: WebSocket) -> AsyncIterator[Service]:
     await websocket.accept()
     try:
         yield websocket.app.state.service
-    except (cgexec.QueueFull, Ending, Broken):  # the application answers those, wherever they are raised
-        raise
+    except (cgexec.QueueFull, Ending, Broken, sqlite3.OperationalError):
+        raise  # the application answers those, wherever they are raised
     except _Gone:
         await close(websocket, _NO_SUCH_JOB, "there is no such job")
     except Exception:

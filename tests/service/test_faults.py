@@ -1,6 +1,7 @@
 """The service goes on, or says what it lacks, where its process does not get everything it asks for."""
 
 import asyncio
+import sqlite3
 import threading
 
 import pytest
@@ -38,6 +39,54 @@ def test_a_store_that_cannot_be_looked_through_at_the_start_is_looked_through_la
 
     looks, again = [], threading.Event()
     within(main())
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Return an application whose store is a file on a full disk, until the test takes *said* away."""
+
+    def create(job_id):
+        if app.state.said:
+            raise sqlite3.OperationalError(app.state.said)
+        return real(job_id)
+
+    app = application()
+    app.state.said = "database or disk is full"
+    real = app.state.service.store.create
+    monkeypatch.setattr(app.state.service.store, "create", create)
+    return app
+
+
+def test_on_a_full_disk_a_job_is_refused_for_now(does, full, caplog):
+    async def main():
+        async with asking(full) as client:
+            refused = await client.post("/jobs")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert refused.json() == {"error": "store", "detail": "database or disk is full"}
+            full.state.said = None
+            assert (await client.post("/jobs")).status_code == 202
+
+    does(lambda *_: None)
+    within(main())
+    assert "the store failed: database or disk is full" in caplog.messages
+
+
+def test_so_is_one_over_a_websocket(full):
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    async def main():
+        async with asking(full):
+            scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b"", "subprotocols": []}
+            await full(scope, receive, send)
+
+    sent = []
+    within(main())
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert (sent[-1]["code"], sent[-1]["reason"]) == (1011, "store, try again")
 
 
 # -- a pool that takes nothing more ----------------------------------------------------------------------------------
