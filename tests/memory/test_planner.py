@@ -122,6 +122,47 @@ def test_memory_that_ended_tasks_left_behind_is_not_taken_for_the_last_one_s():
     assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
 
 
+def beside_parents(child, each=30 * MIB, count=3):
+    """Return a container in which so many calls hold *each* and do not end, with that function's turn to start."""
+    box = Container()
+    box.look(FLOOR, own=own(FLOOR))
+    box.start(count)
+    box.look(FLOOR + count * each, own=own(FLOOR + count * each))
+    box.function = box.planner.footprints.get(child, child)
+    return box
+
+
+def own(used, peak=0):
+    return Own(used, 0, used, max(used, peak), 0)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "came and went"])
+def test_what_a_child_takes_is_not_blamed_on_parents_that_wait_for_it(seen):
+    box = beside_parents("child")
+    waiting, most = FLOOR + 90 * MIB, FLOOR + 130 * MIB
+    if seen:
+        box.start(1)
+        box.look(waiting, own=own(waiting))
+        box.look(most, own=own(most))
+        box.running.pop()
+        box.look(waiting, ended=1, own=own(waiting, most))
+    else:
+        box.look(waiting, ended=1, lately=[box.function], own=own(waiting, most))
+    assert box.function.samples == 1
+    assert 25 * MIB < box.function.share < 45 * MIB
+    assert box.running[0].footprint.share < 45 * MIB
+
+
+def test_a_call_that_takes_nothing_does_not_share_what_one_that_never_ends_holds():
+    box = beside_parents("small", each=90 * MIB, count=1)
+    box.start(1)
+    box.look(FLOOR + 90 * MIB)
+    box.running.pop()
+    box.look(FLOOR + 90 * MIB, ended=1)
+    assert box.function.samples == 1
+    assert box.function.share < 6 * MIB
+
+
 def test_tasks_that_become_ten_times_larger_are_noticed():
     box = Container()
     for _ in range(20):

@@ -7,6 +7,7 @@ estimate: it includes the moments in which the calls were at their largest toget
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import NamedTuple
 
 from cgexec._memory.functions import key_of, numbered
@@ -42,9 +43,15 @@ class Learned(NamedTuple):
 
 
 class Footprint:
-    """What is known of one function. *share* is the greatest of late, in bytes."""
+    """
+    What is known of one function. *share* is the greatest of late, in bytes. *grown*, of one of which no call has ended
+    yet: what each call that has begun since its first may have taken.
+    """
 
-    __slots__ = ("_before", "_fresh", "_largest", "_largest_before", "_now", "anchor", "name", "samples")
+    __slots__ = (
+        "_before", "_begun", "_first", "_fresh", "_largest", "_largest_before", "_now", "anchor", "grown", "name",
+        "samples",
+    )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
         self.anchor = anchor  # kept, so that its id stays its own
@@ -53,6 +60,9 @@ class Footprint:
         self._now = self._before = 0.0
         self._largest = self._largest_before = 0.0
         self._fresh = 0
+        self.grown = 0.0
+        self._first = inf  # what was used before its first call
+        self._begun = 0  # calls of any function that have begun since
 
     @property
     def share(self) -> float:
@@ -71,6 +81,12 @@ class Footprint:
     def see(self, share: float) -> None:
         """Take in what a call seems to hold now."""
         self._now = max(self._now, share)
+
+    def grow(self, before: float, used: float, begun: int) -> None:
+        """Take in what was used *before* the last calls, of any function, have *begun*, and what is used now."""
+        self._first = min(self._first, before)
+        self._begun += begun
+        self.grown = max(0.0, used - self._first) / max(1, self._begun)
 
     def ended(self, count: int) -> None:
         """Count calls that ended; old maxima are forgotten by their number."""
@@ -129,7 +145,7 @@ class Footprints:
         Divide bytes among calls by what each was taken to need so far.
 
         A function that was never seen weighs as much as the mean of the others, so that it neither takes all of it nor
-        nothing.
+        nothing; and where those have not ended either (they may wait for it), as much as use grew since it began.
         """
         calls = sum(counts.values())
         if not calls:
@@ -138,7 +154,9 @@ class Footprints:
         mean = sum(known) / len(known) if known else 0.0
         # Never nothing: of several functions that were all small, any may be the one that grew.
         least = max(1.0, excess / calls / 16)
-        weights = {each: max(least, each.share if each.samples else max(mean, each.share)) for each in counts}
+        weights = {
+            each: max(least, each.share if each.samples else max(mean, each.share, each.grown)) for each in counts
+        }
         whole = sum(weights[each] * count for each, count in counts.items())
         return [(each, excess * weight / whole) for each, weight in weights.items()]
 

@@ -106,7 +106,7 @@ class Planner:
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._quiet = False  # nothing ran at the last look
         self._started: dict[Hashable, _Started] = {}
-        self._used = inf
+        self._used = self._before = inf  # at the last look; the less of that and of this one
         self._looks = 0
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
@@ -239,10 +239,11 @@ class Planner:
 
     def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""
-        before, self._used = min(self._used, used), used
+        self._before, self._used = min(self._used, used), used
         self._looks += 1
         self._started = {
-            each.ident: self._started.get(each.ident) or _Started(before, self._calm, self._looks) for each in running
+            each.ident: self._started.get(each.ident) or _Started(self._before, self._calm, self._looks)
+            for each in running
         }
         # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
         self._floor = used if self._quiet and rested and not running else min(self._floor, used)
@@ -279,6 +280,7 @@ class Planner:
         self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)
         self._of_late.see(counts)
+        self._see_the_new(used + spike)
         excess = max(0.0, excess - sum(size * self._corrections.of(each) for each, size in given))
         known = sum(each.share * count for each, count in self._recent.most().items())
         self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
@@ -291,6 +293,13 @@ class Planner:
         self._recent.ended(ended, counts, max(4, len(running)))
         if self._of_late.ended(ended, counts, _LATE):
             self._high = excess
+
+    def _see_the_new(self, used: float) -> None:
+        """See how far use has grown since functions of which no call has ended yet were called first."""
+        begun = sum(each.look == self._looks for each in self._started.values())
+        for each in self._recent.most():
+            if not each.samples:
+                each.grow(self._before, used, begun)
 
     def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
         """Take the growth since the tasks that started last for theirs."""
