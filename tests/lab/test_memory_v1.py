@@ -44,6 +44,23 @@ answer(done=done == [16 * MIB] * 120, footprints={name: f.bytes for name, f in s
     assert 8 << 20 < seen.footprints.work <= 192 << 20, "shares are on the safe side where calls are short"
 
 
+def test_tasks_that_wait_for_their_children_neither_stand_still_nor_are_killed():
+    seen = run_in(
+        ["v1", "--memory", "256M", "--"],
+        WORK
+        + """
+pool = ThreadPoolExecutor(8)
+def parent():
+    held = bytearray(b"x" * 4096) * (30 * 256)
+    return sum(child.result(60) for child in [pool.submit(work, 40) for _ in range(3)]) + len(held)
+parents = [pool.submit(parent) for _ in range(4)]
+answer(done=[each.result(60) for each in parents] == [150 * MIB] * 4)
+""",
+        timeout=120,
+    )
+    assert seen.done
+
+
 def test_a_large_call_says_so_and_waits_until_it_fits():
     seen = run_in(
         ["v1", "--memory", "192M", "--"],

@@ -7,7 +7,7 @@ trials comes next with a probability of about 1/n); and a margin that nothing is
 """
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
 from math import exp2, inf
 from typing import NamedTuple
@@ -106,6 +106,7 @@ class Planner:
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._quiet = False  # nothing ran at the last look
         self._started: dict[Hashable, _Started] = {}
+        self._promises: dict[Hashable, float] = {}  # of those that run
         self._used = self._before = inf  # at the last look; the less of that and of this one
         self._looks = 0
         self._high = 0.0  # the most above the floor of late
@@ -152,6 +153,12 @@ class Planner:
         share = 0.0 if footprint is None else footprint.share
         return share if footprint is not None and footprint.samples else max(self.assumed, share)
 
+    def needed(self, footprint: Footprint | None, given: int | None) -> float:
+        """Return what a call needs if it is as large as the largest seen of its function, or as somebody said."""
+        if given is not None:
+            return self.price(footprint, given)
+        return max(self._seen(footprint), 0.0 if footprint is None else footprint.largest)
+
     def fits(self, footprint: Footprint | None, given: int | None, part: float = 1.0) -> bool:
         """
         Return whether a task that needs what was seen of its function, or was given, would leave use below that *part*
@@ -160,10 +167,18 @@ class Planner:
         """
         if self.reading is None or self.closed:
             return False
-        need = self._seen(footprint) if given is None else given * self._corrections.of(footprint)
-        if part < 1 and given is None and footprint is not None:
-            need = max(need, footprint.largest)
+        need = self._seen(footprint) if given is None and part == 1 else self.needed(footprint, given)
         return need <= (part * self.plan - self.reading.used) / max(1, self.reading.processes) - self._unseen
+
+    def untaken(self, running: Iterable[Hashable]) -> float:
+        """Return what these, the last started first, have been promised beyond the growth since they started."""
+        worst = promised = 0.0
+        for ident in running:
+            promised += self._promises.get(ident, 0.0)
+            started = self._started.get(ident)
+            if started is not None:
+                worst = max(worst, promised - max(0.0, self._used - started.used))
+        return worst
 
     def look(
         self,
@@ -205,9 +220,9 @@ class Planner:
             each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
         )
         self._gate(reading)
-        promises = {each.ident: self._promise(each) for each in running}
-        whole = sum(promises.values())
-        unseen = max(0.0, whole - max(0.0, used - self._floor), self._unseen_of_the_young(promises, running, used, now))
+        self._promises = {each.ident: self._promise(each) for each in running}
+        whole = sum(self._promises.values())
+        unseen = max(0.0, whole - max(0.0, used - self._floor), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
         slack = (self.plan - reading.used) / processes
@@ -327,23 +342,20 @@ class Planner:
         age = self._calm - self._started[each.ident].calm
         return max(each.footprint.share, self.assumed * exp2(-age / _HALF_LIFE_S))
 
-    def _unseen_of_the_young(
-        self, promises: dict[Hashable, float], running: Sequence[Running], used: float, now: float
-    ) -> float:
+    def _unseen_of_the_young(self, running: Sequence[Running], now: float) -> float:
         """
-        Return what the tasks started last have been promised beyond the growth since.
+        Return what the tasks started last have been promised and have not taken.
 
         The sum over all is blind to it where the floor has risen unnoticed: results kept, caches filled.
         """
-        worst = promised = 0.0
+        youngest = []
         for each in sorted(running, key=lambda one: -one.since):
             usual = 0.0 if each.usual is None else each.usual
             young = min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
             if now - each.since > young:
                 break
-            promised += promises[each.ident]
-            worst = max(worst, promised - max(0.0, used - self._started[each.ident].used))
-        return worst
+            youngest.append(each.ident)
+        return self.untaken(youngest)
 
     def _dearest(self, running: Sequence[Running], now: float) -> float:
         """

@@ -108,7 +108,7 @@ class Shares:
             self._reports.alone(pool.crew.name, seen.head, price, self._planner)
             return True
         patience = self._patience.seconds(self._known(seen.head), price)
-        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head) else patience):
+        if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head, seen) else patience):
             self._patience.started((id(pool.crew), seen.held_since))
             self._reports.forced(pool.crew.name, held, self._planner)
             return True
@@ -141,13 +141,18 @@ class Shares:
         if child is None or (child.apart and not given.alone):  # that waits a little longer
             return given
         starts = self.price(child) <= given.budget and len(pool.need.busy) < given.most
-        if starts or (held < HOLD_LIMIT_FULL_S and self._would_kill(child)):
+        if starts or (held < HOLD_LIMIT_FULL_S and self._would_kill(child, pool.need)):
             return given
         return given._replace(spare=True)
 
-    def _would_kill(self, task: Task) -> bool:
-        """Return whether the task is known to need more than what is left below the limit."""
-        reading, known = self._planner.reading, self._known(task)
-        if reading is None or (given_for(task) is None and (known is None or not known.samples)):
+    def _would_kill(self, task: Task, beside: Need) -> bool:
+        """
+        Return whether the task is known to need more than what is left below the limit once those that were let go
+        ahead have taken what they need.
+        """
+        reading, known, given = self._planner.reading, self._known(task), given_for(task)
+        if reading is None or (given is None and (known is None or not known.samples)):
             return False
-        return self.price(task) > reading.room
+        ahead = sorted((each for each in beside.busy if each[0].nested), key=lambda each: -each[1])
+        untaken = self._planner.untaken((id(each), since) for each, since in ahead)
+        return self._planner.needed(known, given) > reading.room - untaken
