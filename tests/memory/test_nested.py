@@ -1,5 +1,7 @@
 """What a running task waits for, where memory does not suffice for it with all that is kept for a surprise."""
 
+import asyncio
+import functools
 import threading
 from types import SimpleNamespace
 
@@ -125,3 +127,64 @@ def test_a_child_of_which_one_call_was_seen_does_not_wait_for_a_minute(tmp_path)
         eventually(lambda: (now.advance(0.5), future.done())[1])
         future.result(SOON)
         assert 0 < pool.stats().held_seconds < 30
+
+
+async def by_run(pool):
+    return await pool.run(int)
+
+
+async def by_stream(pool):
+    return sum([each async for each in pool.stream(int, ["0"])])
+
+
+async def by_loop(pool):
+    return await asyncio.get_running_loop().run_in_executor(pool, int)
+
+
+async def by_wrapping(pool):
+    return await asyncio.wrap_future(pool.submit(int))
+
+
+@pytest.mark.parametrize("way", [by_run, by_stream, by_loop, by_wrapping])
+def test_what_a_coroutine_in_a_running_task_waits_for_goes_ahead(tmp_path, way):
+    box = Container(tmp_path, memory="1Gi", used="50Mi")
+    running, full = threading.Event(), threading.Event()
+
+    def parent():
+        running.set()
+        assert full.wait(SOON)
+        return asyncio.run(way(pool))
+
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(2, memory_per_task="10Mi") as pool:
+        future = pool.submit(parent)
+        try:
+            assert running.wait(SOON)
+            box.change(used="1000Mi")  # above the plan; what is left suffices for the child
+            eventually(lambda: (now.advance(1), pool.stats().memory_used == 1000 * MIB)[1])
+            full.set()
+            eventually(lambda: (now.advance(1), future.done())[1])
+        finally:
+            full.set()
+            box.change(used="50Mi")
+            eventually(lambda: (now.advance(1), future.done())[1])
+        assert future.result(SOON) == 0
+
+
+class Strange:
+    """A callback of somebody's, whose code must not run under a lock."""
+
+    def __getattribute__(self, name):
+        assert name != "__module__"
+        return super().__getattribute__(name)
+
+    def __call__(self, future):
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    "callback", [lambda _: None, threading.Event().set, functools.partial(int, 0), Strange()], ids=range(4)
+)
+def test_a_callback_that_may_only_count_is_no_waiter(callback):
+    child = task(Admission(1, 1))
+    child.add_done_callback(callback)
+    assert not child.is_awaited()

@@ -8,6 +8,7 @@ import errno
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextvars import Context
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cgexec._memory.fuse import fuse
@@ -47,6 +48,9 @@ CANCELLED = 3
 STARVED = 4  # for want of memory
 AGAIN = 5  # for want of memory; its future is open, and it is to be run again
 RETURNED = 6  # it did not run, and its submitter was told: as if it had never been there
+
+# Whose done-callbacks wake a coroutine: that of ``loop.run_in_executor`` and `asyncio.wrap_future`, and ours.
+_AWAITING = frozenset({"asyncio.futures", "cgexec._pool.awaiting"})
 
 # A task that has run out of memory so often beside others is run alone the next time, and then for the last time.
 ALONE = 3
@@ -150,8 +154,14 @@ class Task(Future[Any]):  # the result is whatever the callable returns
         return AGAIN
 
     def is_awaited(self) -> bool:
-        """Return whether a thread waits for the future, in ``result()`` or in `concurrent.futures.wait`."""
-        return bool(self._waiters or self._condition._waiters)  # type: ignore[attr-defined]  # noqa: SLF001
+        """
+        Return whether a thread waits for the future, in ``result()`` or in `concurrent.futures.wait`, or a coroutine
+        does. Any other done-callback may wake somebody or only count: nobody can tell. Runs no user code.
+        """
+        if self._waiters or self._condition._waiters:  # type: ignore[attr-defined]  # noqa: SLF001
+            return True
+        callbacks: list[object] = self._done_callbacks  # type: ignore[attr-defined]
+        return any(type(each) is FunctionType and each.__module__ in _AWAITING for each in callbacks)
 
     def outcome(self) -> int:
         """Return how the run ended, by what the future holds."""
