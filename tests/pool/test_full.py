@@ -13,7 +13,7 @@ import pytest
 
 import cgexec
 from cgexec import testing
-from cgexec._pool import door
+from cgexec._pool import door, lines
 from support.pools import SOON, Hold, eventually, holding
 
 
@@ -82,6 +82,25 @@ def test_a_blocked_submit_is_told_of_shutdown():
         thread.join(SOON)
         assert isinstance(outcome[0], RuntimeError)
         assert str(outcome[0]) == "cannot schedule new futures after shutdown"
+
+
+@pytest.mark.parametrize("way", ["submit", "options", "map"])
+def test_a_blocked_submit_whose_time_is_up_as_the_pool_is_shut_down_is_told(monkeypatch, way):
+    with full_pool(0, submit_timeout=0.01) as pool, holding(pool, 1):
+        withdraw = lines.withdraw
+
+        def after_shutdown(state, task):
+            pool.shutdown(wait=False)
+            return withdraw(state, task)
+
+        monkeypatch.setattr(lines, "withdraw", after_shutdown)
+        hand_in = {
+            "submit": lambda: pool.submit(int),
+            "options": lambda: pool.options(queue_timeout=SOON).submit(int),
+            "map": lambda: pool.map(int, ["1"], timeout=0.01),
+        }
+        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            hand_in[way]()
 
 
 def test_a_long_wait_is_logged_once_with_the_name_of_the_thread(monkeypatch, caplog):

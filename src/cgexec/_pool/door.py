@@ -229,11 +229,10 @@ class Door:
             raise
         finally:
             lines.add_blocked(self.state, monotonic() - begin)
-        if ticket.verdict is Verdict.CLOSED:
-            return self._closed()
-        if in_time or lines.withdraw(self.state, task) is not True:
-            return None
-        return late()
+        if not in_time and lines.withdraw(self.state, task) is True:
+            return late()
+        # Asked last: what is not in the line any more has its place, or was turned away after its time was up.
+        return self._closed() if ticket.verdict is Verdict.CLOSED else None
 
     def _wait(self, task: Task, ticket: Ticket, begin: float, timeout: float | None) -> bool:
         """Return once the ticket was served: True, or False if *timeout* seconds went by before."""
