@@ -147,6 +147,19 @@ def test_what_waits_longer_than_its_time_is_dropped():
         assert patient.result(SOON) == 16
 
 
+def test_the_time_that_its_submitter_was_blocked_counts_as_waited():
+    with testing.clock() as clock, cgexec.ThreadPoolExecutor(1, queue_size=1) as pool, holding(pool, 1) as hold:
+        (before,), late = hold.queue(1), []
+        submitter = threading.Thread(target=lambda: late.append(pool.options(queue_timeout=60).submit(int)))
+        submitter.start()
+        eventually(lambda: pool.stats().blocked == 1)
+        clock.advance(40)
+        before.cancel()
+        submitter.join(SOON)
+        clock.advance(20)
+        assert isinstance(late[0].exception(0), TimeoutError)
+
+
 def test_a_task_may_end_before_its_time_out_is_noted(monkeypatch):
     def expect(state, task, timeout):
         gate.set()

@@ -109,7 +109,7 @@ class Door:
         extra = task.extra  # read once: the task may end at any moment, and lets go of it
         if extra is not None and extra.queue_timeout is not None and not self.policy.observe:
             endings.expect(self.state, task, extra.queue_timeout)
-            self.crew.look_after(extra.queue_timeout)
+            self.crew.look_after(max(0.0, task.since + extra.queue_timeout - monotonic()))  # it may have been blocked
 
     def refusal_by_wait(self, task: Task) -> QueueFull | None:
         """Return the refusal of a task that would wait longer than ``max_wait``, None if it would not."""
