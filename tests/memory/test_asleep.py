@@ -9,7 +9,7 @@ from cgexec._memory.gauge import Gauge
 from cgexec._pool import ticker
 from cgexec._pool.watch import watch
 from cgexec.testing import Container, clock, inside
-from support.pools import SOON, eventually
+from support.pools import SOON, eventually, holding
 
 
 def task(may_end):
@@ -78,4 +78,30 @@ def test_calls_one_after_another_are_not_looked_at_one_by_one(now, box, monkeypa
         monkeypatch.setattr(Gauge, "read", slow)
         for _ in range(100):
             pool.submit(task, free).result(SOON)
+    assert len(looks) < 50
+
+
+@pytest.mark.parametrize("running", [0, 1])
+def test_a_limit_that_was_set_while_the_workers_were_idle_holds_for_what_they_are_given(now, tmp_path, running):
+    box = Container(tmp_path, used="900Mi")
+    with inside(box), cgexec.ThreadPoolExecutor(8, memory_per_task="200Mi", adaptive=False) as pool:
+        with holding(pool, 8):
+            pass
+        eventually(lambda: pool.stats().idle == 8)
+        with holding(pool, running) as hold:
+            box.change(memory="1Gi")
+            now.advance(2)
+            hold.queue(7)
+            eventually(lambda: pool.stats().held_for is not None)
+            assert pool.stats().running <= 1
+
+
+def test_without_a_limit_calls_one_after_another_have_hardly_a_look(now, tmp_path, monkeypatch):
+    read, looks = Gauge.read, []
+    with inside(Container(tmp_path)), cgexec.ThreadPoolExecutor(1, adaptive=False) as pool:
+        monkeypatch.setattr(Gauge, "read", lambda *args, **kwargs: (looks.append(1), read(*args, **kwargs))[1])
+        for _ in range(100):
+            pool.submit(int).result(SOON)
+            now._ahead += 0.1
+        assert not ticker.expects(watch())
     assert len(looks) < 50

@@ -77,7 +77,7 @@ class Admission(Books):
                     elif full and not over:
                         answer = _FULL
                     elif (
-                        self.parked and not queue and not self.coming and not self.asleep
+                        self.parked and not queue and not self.coming and task.since < self.seen_until
                         and (not self.bounded or (task.fn is self.light and task.extra is None) or self.affords(task))
                     ):  # fmt: skip
                         answer = self._hand(task)

@@ -28,11 +28,11 @@ class Books(Guarded):
     """
 
     __slots__ = (
-        "_bound", "allowed", "alone", "asleep", "begun", "bounded", "budget", "change", "closed", "coming", "corpses",
+        "_bound", "allowed", "alone", "begun", "bounded", "budget", "change", "closed", "coming", "corpses",
         "crowded", "ending", "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light",
         "limit", "line", "marking", "most", "needs", "nesting", "observe", "parked", "places", "price", "queue",
-        "quiet", "reach", "retry", "running", "shared", "shut", "spare", "spent", "staff", "tally", "thread_cap",
-        "ticking", "told",
+        "quiet", "reach", "retry", "running", "seen_until", "shared", "shut", "spare", "spent", "staff", "tally",
+        "thread_cap", "ticking", "told",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -59,7 +59,7 @@ class Books(Guarded):
         self.coming = 0  # workers called
         self.quiet: list[Chore] = []  # to be done once a closed pool has nothing left
         self.guarded = False  # somebody looks at memory for it
-        self.asleep = False  # nobody looks at memory any more: who starts something does so first
+        self.seen_until = inf  # whoever starts what was handed in later looks at memory first; monotonic seconds
         self.bounded = False  # memory bounds what starts; see `_pool.holding` and `_pool.watch`
         self.budget = 0.0  # bytes that tasks may be started for until the next look
         self.spare = False  # one task may start whatever it needs, and whatever runs

@@ -1,6 +1,7 @@
 """What holds when something went wrong around the state machine: an interrupted thread, a fork."""
 
 from collections import OrderedDict, deque
+from math import inf
 
 from cgexec._pool.admission import Admission
 from cgexec._pool.expiring import Expiring
@@ -23,7 +24,8 @@ def after_fork(state: Admission, why: Closed, forker: Worker | None) -> None:
     state.staff = set() if forker is None else {forker}
     state.quiet = []
     state.ending = deque()
-    state.guarded = state.bounded = state.held = state.shut = state.asleep = False
+    state.guarded = state.bounded = state.held = state.shut = False
+    state.seen_until = inf
     state.recount()
 
 

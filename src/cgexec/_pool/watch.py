@@ -3,7 +3,8 @@ The one look at memory that all pools of the process share, since headroom belon
 
 Workers look when they finish tasks, because a thread of its own starves beside many that hold the interpreter lock; the
 ticker looks when nothing finishes. Both at most as often as it is worth: see `Watch.due`. With no work nobody looks,
-but for once more after the last; and what comes then does not start before somebody has.
+but for once more after the last; and what comes then does not start before somebody has. Without a limit the ticker
+never looks, and what comes a second after the last look does not start before somebody has looked for one.
 """
 
 import os
@@ -291,8 +292,8 @@ class Watch:
         works = any(pool.need.works for pool in pools)
         # The ticker looks once more after the work, so that of tasks that come one after another not each has a look.
         asleep = ticks and not works and not ticker.expects(self)
-        for pool in pools:
-            pool.crew.state.asleep = asleep
+        for pool in pools:  # where no ticker looks what was seen holds for so long
+            pool.crew.state.seen_until = -inf if asleep else inf if ticks else end + interval
         if asleep:
             self.due = 0.0
             states = [pool.crew.state for pool in pools]
