@@ -57,7 +57,7 @@ INSIDE = {
         {"__init__"},
     ],
     "_pool.": [
-        {"task", "weakly", "parting", "lulls"},
+        {"task", "weakly", "parting", "lulls", "log"},
         {"records", "expiring", "price"},
         {"guard"},
         {"books"},

@@ -6,7 +6,6 @@ Where many threads want the interpreter lock the ticker comes by it last, second
 them, while each of them has it now and then. Then one of these looks.
 """
 
-import logging
 import math
 import os
 import threading
@@ -26,12 +25,13 @@ from cgexec._adaptive.samples import Sample
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._pool import ticker
 from cgexec._pool.admission import Admission
+from cgexec._pool.log import Log
 from cgexec._pool.records import Worker
 from cgexec._pool.task import Task
 
 __all__ = ["Adapter"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 
 # From the first work on until the first look, in seconds: short-lived pools shall profit, too.
 _FIRST_S = 0.05

@@ -6,7 +6,6 @@ Everything here is told what to do by the state machine, and does it without the
 """
 
 import heapq
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
@@ -20,6 +19,7 @@ from cgexec._pool.beginning import begin
 from cgexec._pool.guard import is_owned
 from cgexec._pool.hands import EXITING, RETRY, Hands
 from cgexec._pool.here import here
+from cgexec._pool.log import Log
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.serving import work
 from cgexec._pool.taken import end_taken
@@ -28,8 +28,8 @@ from cgexec._pool.task import Task
 __all__ = ["Crew"]
 
 # The logger of the standard library, which programs and its own tests look for.
-_STOCK_LOGGER = logging.getLogger("concurrent.futures")
-_LOGGER = logging.getLogger("cgexec")
+_STOCK_LOGGER = Log("concurrent.futures")
+_LOGGER = Log("cgexec")
 _BROKEN = Closed(BrokenThreadPool, "A thread initializer failed, the thread pool is not usable anymore", final=True)
 
 # How often a worker that has to stay asks whether it still has to, in seconds; or idle_timeout if that is more.

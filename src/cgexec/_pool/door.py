@@ -5,7 +5,6 @@ What happens to a task that the pool has no place for: its submitter waits, is r
 The state machine says FULL; here it is carried out, by the submitter's own thread and without the lock.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from cgexec._pool import endings, lines, saturation
 from cgexec._pool.admission import Admission
 from cgexec._pool.hands import Hands
 from cgexec._pool.here import here, on_event_loop, works_for
+from cgexec._pool.log import Log
 from cgexec._pool.look import estimate
 from cgexec._pool.mapping import Late
 from cgexec._pool.overdue import function_name
@@ -28,7 +28,7 @@ from cgexec._settings import Policy
 
 __all__ = ["PATIENCE", "Door"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 # A submit that is blocked for so long is worth a line in the log, in seconds.
 _LONG = 1.0
 # A worker of another pool waits so long in vain, then its task is accepted over the bound: two pools that submit to

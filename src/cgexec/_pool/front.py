@@ -1,7 +1,6 @@
 """One pool: its state machine, threads and door, and the operations that need all three. The executor is its face."""
 
 import functools
-import logging
 import math
 import os
 import threading
@@ -21,6 +20,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.door import Door
 from cgexec._pool.hands import CANNOT_JOIN, INSIDE, RETRY, Hands
 from cgexec._pool.here import here
+from cgexec._pool.log import Log
 from cgexec._pool.look import Stats, look
 from cgexec._pool.overdue import function_name
 from cgexec._pool.roster import enlist
@@ -32,7 +32,7 @@ from cgexec._settings import Settings, default_places
 
 __all__ = ["Pool", "join"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 # Between two looks whether a closed pool has ended, in seconds: it is told, as a rule.
 _NAP = 1.0
 

@@ -1,7 +1,6 @@
 """Acting on tasks that are late: those that waited longer than they may, and those that run longer than they should."""
 
 import functools
-import logging
 import sys
 import threading
 import traceback
@@ -10,13 +9,14 @@ from collections.abc import Callable, Iterable
 from cgexec._memory.functions import target_of
 from cgexec._pool.admission import Admission
 from cgexec._pool.endings import Late, find_late
+from cgexec._pool.log import Log
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.taken import end_taken
 from cgexec._pool.task import Task
 
 __all__ = ["attend", "function_name", "thread_name"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 _UNSEEN = "  (not to be seen)"
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import heapq
-import logging
 import os
 import time
 import zlib
@@ -14,12 +13,13 @@ from cgexec._flight.words import last_words
 from cgexec._kernel.files import Files
 from cgexec._memory.gauge import Reading
 from cgexec._pool.holding import Need
+from cgexec._pool.log import Log
 from cgexec._pool.overdue import function_name
 from cgexec._snapshot import locate_own
 
 __all__ = ["Recording", "start"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 # No more often than this, in seconds, unless nothing runs any more.
 _EVERY_S = 0.05
 

@@ -15,7 +15,6 @@ that nothing is submitted; else the clock's thread goes on. So it does for what 
 about in the middle of the other executor's submit.
 """
 
-import logging
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from contextvars import Context
@@ -29,13 +28,14 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.hands import EXITING, Hands, do_all
 from cgexec._pool.here import here
 from cgexec._pool.inner import Inner
+from cgexec._pool.log import Log
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.relayed import Flight, Relayed
 from cgexec._pool.task import RETURNED, Task
 
 __all__ = ["Relay"]
 
-_STOCK_LOGGER = logging.getLogger("concurrent.futures")
+_STOCK_LOGGER = Log("concurrent.futures")
 # Between two looks, as the interpreter ends, whether everything was handed over; in seconds.
 _NAP = 0.01
 

@@ -1,18 +1,17 @@
 """What is said about memory: in the log, each thing once or seldom, and to whoever asks for `stats`."""
 
-import logging
-
 from cgexec._memory.gauge import Reading
 from cgexec._memory.planner import Planner
 from cgexec._memory.relief import Relief, Relieved
 from cgexec._pool.holding import Need
+from cgexec._pool.log import Log
 from cgexec._pool.overdue import function_name
 from cgexec._pool.task import Task
 from cgexec._quantity import format_bytes
 
 __all__ = ["Reports"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 # A hold is worth a warning after so many seconds, and again each time it has doubled.
 _LONG_S = 10.0
 # So long after the last hold, in seconds, one that begins is another.

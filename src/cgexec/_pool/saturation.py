@@ -1,17 +1,17 @@
 """What is said in the log when a pool has no place: seldom, and with what whoever reads it has to know."""
 
-import logging
 from collections import Counter
 
 from cgexec._memory.gauge import Reading
 from cgexec._pool.admission import Admission
+from cgexec._pool.log import Log
 from cgexec._pool.look import look
 from cgexec._pool.overdue import function_name
 from cgexec._quantity import format_bytes
 
 __all__ = ["Saturation", "describe", "places_taken"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 # A pool that refuses says so at once, and then no more often than this, in seconds.
 _QUIET_S = 60.0
 _WHAT_TO_DO = {

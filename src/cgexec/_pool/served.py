@@ -6,7 +6,6 @@ Whoever connects gets one line of JSON and the end. Nothing is read, so nothing 
 
 import contextlib
 import json
-import logging
 import math
 import os
 import secrets
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 from cgexec import __version__
 from cgexec._limits import limits
+from cgexec._pool.log import Log
 from cgexec._pool.look import Stats
 from cgexec._pool.parting import at_end
 from cgexec._pool.roster import pools
@@ -28,7 +28,7 @@ from cgexec._usage import usage
 
 __all__ = ["StatsServer", "serve_if_asked", "serve_stats", "snapshot"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 VARIABLE = "CGEXEC_STATS_SOCKET"
 _NAME = "cgexec-stats"
 # What sockaddr_un holds, less the final NUL; other systems than Linux have a little less.

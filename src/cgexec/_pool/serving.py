@@ -1,12 +1,11 @@
 """What the thread of a worker does: ask for a task, run it, ask again."""
 
-import contextlib
-import logging
 from time import monotonic, sleep, thread_time
 from typing import TYPE_CHECKING, Any
 
 from cgexec._memory.fuse import fuse
 from cgexec._pool.here import here
+from cgexec._pool.log import Log
 from cgexec._pool.records import Verdict, Worker
 from cgexec._pool.task import Task
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["work"]
 
 # The logger and the words of the standard library.
-_STOCK_LOGGER = logging.getLogger("concurrent.futures")
+_STOCK_LOGGER = Log("concurrent.futures")
 # How often a busy worker reads its CPU clock, in seconds: a system call, so not for every task.
 _CPU_EVERY = 0.1
 _NO_MEMORY = 0.01  # until a worker asks again that had no memory to do so
@@ -44,8 +43,7 @@ def _mishap(task: Task, error: BaseException) -> int:
     """See to it that the future of a task has ended, though something beside the task went wrong; return how."""
     if isinstance(error, MemoryError):
         fuse().give_out()
-    with contextlib.suppress(MemoryError):
-        _STOCK_LOGGER.critical("Exception in worker", exc_info=error)
+    _STOCK_LOGGER.critical("Exception in worker", exc_info=error)
     if not task.done():
         task.drop_call()
         task.set_exception(error)

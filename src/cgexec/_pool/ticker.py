@@ -4,7 +4,6 @@ One thread a process that looks again by time: for tasks with a time-out, and fo
 It is there only while something is expected, so a pool without time-outs never meets it.
 """
 
-import logging
 import os
 import threading
 from contextlib import suppress
@@ -16,10 +15,11 @@ from cgexec._memory.fuse import fuse
 from cgexec._pool import life
 from cgexec._pool.beginning import background, begin
 from cgexec._pool.here import here
+from cgexec._pool.log import Log
 
 __all__ = ["Ticking", "asks", "call_at", "expects", "forget"]
 
-_LOGGER = logging.getLogger("cgexec")
+_LOGGER = Log("cgexec")
 _NAME = "cgexec-ticker"
 _NO_MEMORY = 0.01  # until the thread tries again that had no memory to do so
 
