@@ -38,7 +38,17 @@ def raising(error):
     raise error
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, Odd, Unprintable, StopIteration])
+class Masked(Exception):
+    """`isinstance` raises for it."""
+
+    @property
+    def __class__(self):
+        raise ValueError("no class")
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, Odd, Unprintable, Masked, StopIteration]
+)
 def test_whatever_a_task_raises_is_its_futures_and_costs_no_worker(kind):
     pool = cgexec.ThreadPoolExecutor(1)
     pool.submit(int).result(SOON)
@@ -51,10 +61,11 @@ def test_whatever_a_task_raises_is_its_futures_and_costs_no_worker(kind):
     assert (seen.failed, seen.completed) == (3, 2)
 
 
-def test_an_error_without_text_may_come_from_a_callback_too(caplog):
+@pytest.mark.parametrize("kind", [Unprintable, Masked])
+def test_an_error_that_cannot_be_shown_may_come_from_a_callback_too(caplog, kind):
     pool = cgexec.ThreadPoolExecutor(1)
     with holding(pool, 1) as hold:
-        hold.futures[0].add_done_callback(lambda _: raising(Unprintable()))
+        hold.futures[0].add_done_callback(lambda _: raising(kind()))
         rest = hold.queue(2)
     assert settled(pool, rest).completed == 3
 

@@ -23,7 +23,7 @@ from cgexec._pool.mapping import Late
 from cgexec._pool.overdue import function_name
 from cgexec._pool.records import Ticket, Verdict, Worker
 from cgexec._pool.taken import end_taken
-from cgexec._pool.task import Task
+from cgexec._pool.task import Task, is_a
 from cgexec._settings import Policy
 
 __all__ = ["PATIENCE", "Door"]
@@ -204,7 +204,7 @@ class Door:
             return self.settle(answer, task)
         error = None if task.cancelled() else task.exception()
         # On the caller's own thread Ctrl-C is meant for the caller, too.
-        return error if isinstance(error, KeyboardInterrupt) else None
+        return error if is_a(error, KeyboardInterrupt) else None
 
     def _must_not_wait(self) -> bool:
         """Return whether a place may have to wait for the current thread, which then must not wait for a place."""

@@ -20,7 +20,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.here import here, works_for
 from cgexec._pool.records import Chore, Closed, Closing, Sleeper, Worker
 from cgexec._pool.taken import end_taken
-from cgexec._pool.task import Task
+from cgexec._pool.task import Task, is_a
 from cgexec._settings import Care
 
 __all__ = ["CANNOT_JOIN", "EXITING", "INSIDE", "RETRY", "SHUT_DOWN", "Hands", "do_all"]
@@ -119,7 +119,7 @@ class Hands:
 
     def mend_for(self, starter: int | None) -> None:
         """Count again, and call whom that thread had to call, or with None everybody who is called."""
-        if isinstance(sys.exception(), MemoryError):
+        if is_a(sys.exception(), MemoryError):
             fuse().give_out(everything=here.worker is None)
         workers = mending.mend(self.state, starter)
         if isinstance(workers, list):

@@ -31,7 +31,7 @@ from cgexec._pool.inner import Inner
 from cgexec._pool.log import Log
 from cgexec._pool.records import Closed, Verdict, Worker
 from cgexec._pool.relayed import Flight, Relayed
-from cgexec._pool.task import RETURNED, Task
+from cgexec._pool.task import RETURNED, Task, is_a
 
 __all__ = ["Relay"]
 
@@ -240,7 +240,7 @@ class Relay(Hands):
             task.end(error)
             return task.outcome()
         except BaseException as raised:  # a callback's, or a future somebody else ended
-            if not isinstance(raised, Exception) and current_thread() is main_thread():
+            if not is_a(raised, Exception) and current_thread() is main_thread():
                 raise
             _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
             return task.outcome()
@@ -270,7 +270,7 @@ class Relay(Hands):
         future = flight.inner
         assert future is not None, "it was followed"
         error = None if future.cancelled() else future.exception()
-        return error if isinstance(error, BrokenExecutor) else None
+        return error if is_a(error, BrokenExecutor) else None
 
     def _was_cancelled_there(self, flight: Flight) -> bool:
         return flight.inner is not None and flight.inner.cancelled() and flight.canceller != get_ident()
@@ -282,7 +282,7 @@ class Relay(Hands):
             flight.task.drop_call()
         else:
             outcome = self._end(flight, error)
-        if isinstance(error, BrokenExecutor):
+        if is_a(error, BrokenExecutor):
             self._break_down(error)
         return outcome
 

@@ -5,7 +5,7 @@ from threading import Lock, get_ident
 from typing import Any, Protocol
 
 from cgexec._pool.records import Worker
-from cgexec._pool.task import CANCELLED, COMPLETED, FAILED, RUNNING, Task, TaskCancelled
+from cgexec._pool.task import CANCELLED, COMPLETED, FAILED, RUNNING, Task, TaskCancelled, is_a
 
 __all__ = ["Flight", "Landing", "Relayed", "RelayedHere"]
 
@@ -102,7 +102,7 @@ class Relayed(Task):
             # Cancelled from the middle of a locked part, while it was handed over: who waits has not been told.
             self.end(None)
             return self.outcome()
-        return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
+        return CANCELLED if self.stop and is_a(error, TaskCancelled) else FAILED
 
     def is_on_its_way(self) -> bool:
         """Return whether it has not ended, and the other executor has not taken it yet."""

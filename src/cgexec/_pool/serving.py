@@ -7,7 +7,7 @@ from cgexec._memory.fuse import fuse
 from cgexec._pool.here import here
 from cgexec._pool.log import Log
 from cgexec._pool.records import Verdict, Worker
-from cgexec._pool.task import Task
+from cgexec._pool.task import Task, is_a
 
 if TYPE_CHECKING:
     from cgexec._pool.crew import Crew
@@ -33,7 +33,7 @@ def work(crew: "Crew", worker: Worker) -> None:
         else:
             crew.lose(worker)
     except BaseException as error:  # an asynchronous exception, or MemoryError where no task was running
-        if isinstance(error, MemoryError):
+        if is_a(error, MemoryError):
             fuse().give_out()
         _STOCK_LOGGER.critical("Exception in worker", exc_info=True)
         crew.lose(worker, error)
@@ -41,7 +41,7 @@ def work(crew: "Crew", worker: Worker) -> None:
 
 def _mishap(task: Task, error: BaseException) -> int:
     """See to it that the future of a task has ended, though something beside the task went wrong; return how."""
-    if isinstance(error, MemoryError):
+    if is_a(error, MemoryError):
         fuse().give_out()
     _STOCK_LOGGER.critical("Exception in worker", exc_info=error)
     if not task.done():

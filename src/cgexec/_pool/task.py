@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextvars import Context
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from cgexec._memory.fuse import fuse
 
@@ -32,8 +32,11 @@ __all__ = [
     "Extra",
     "Task",
     "TaskCancelled",
+    "is_a",
     "is_memory_error",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 # Where a task stands. Changed under the lock of its pool's state machine only.
 LINED = 0  # its submitter waits for a place
@@ -62,9 +65,14 @@ class TaskCancelled(CancelledError):
     """Raised by `cgexec.checkpoint` inside a running task that was asked to end; its future then holds this error."""
 
 
+def is_a(error: BaseException | None, kind: type[E]) -> TypeGuard[E]:
+    """Return whether the error is of that kind, as `isinstance` does, which may run code of the error's own class."""
+    return issubclass(type(error), kind)
+
+
 def is_memory_error(error: BaseException) -> bool:
     """Return whether that is how a lack of memory shows: from an allocation, or from a system call."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    return is_a(error, MemoryError) or (is_a(error, OSError) and error.errno == errno.ENOMEM)
 
 
 class Extra(NamedTuple):
@@ -144,7 +152,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     def _outcome_of(self, error: BaseException) -> int:
         """Return how a run ended that raised; let the reserve go first of all where it was for want of memory."""
         if not is_memory_error(error):
-            return CANCELLED if self.stop and isinstance(error, TaskCancelled) else FAILED
+            return CANCELLED if self.stop and is_a(error, TaskCancelled) else FAILED
         fuse().give_out()
         retry = self.home.retry if self.extra is None or self.extra.retry is None else self.extra.retry
         last = ALONE + (PATIENCE if self.home.shared else 0)  # other processes may let memory go
@@ -166,7 +174,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     def outcome(self) -> int:
         """Return how the run ended, by what the future holds."""
         error = self.exception() if self.done() and not self.cancelled() else None
-        if self.cancelled() or (self.stop and isinstance(error, TaskCancelled)):
+        if self.cancelled() or (self.stop and is_a(error, TaskCancelled)):
             return CANCELLED
         return COMPLETED if self.done() and error is None else FAILED
 
