@@ -1,12 +1,17 @@
 """What was learned about functions, from hand-made looks."""
 
+from itertools import count
+
 from cgexec._adaptive.profile import Known, Look, Profiler
 from cgexec._memory.functions import numbered
 
+modules = count()
+
 
 def make(name):
+    """Return the code of a function of that name in a module of its own."""
     space = {}
-    exec(f"def {name}():\n    pass", space)
+    exec(compile(f"def {name}():\n    pass", f"module_{next(modules)}.py", "exec"), space)
     return space[name].__code__
 
 

@@ -1,13 +1,15 @@
 """Whether one more task fits, on a container and a clock made by hand."""
 
 import functools
+import marshal
 from contextvars import copy_context
 from itertools import pairwise
+from types import FunctionType
 
 import pytest
 
 from cgexec._memory.footprints import ASSUMED, Footprints
-from cgexec._memory.functions import anchor_of, name_of
+from cgexec._memory.functions import anchor_of, key_of, name_of
 from cgexec._memory.gauge import Own, Reading
 from cgexec._memory.planner import Planner, Running, margin_of
 
@@ -489,6 +491,22 @@ def test_a_function_is_known_again_however_it_is_called():
     assert anchor_of(len, ()) == "len"
     assert name_of(code) == "work"
     assert name_of(Job) == "Job"
+
+
+def test_a_function_that_is_loaded_anew_for_each_call_is_one_function():
+    def work():
+        return bytes(1)
+
+    footprints, loaded = Footprints(), marshal.dumps(work.__code__)
+    calls = [FunctionType(marshal.loads(loaded), {}) for _ in range(3)]
+    known = {footprints.get(anchor_of(call, ()), "work") for call in (work, *calls)}
+    assert len(known) == 1
+    assert len(footprints.learned()) == 1
+
+
+def test_two_functions_on_one_line_are_two():
+    small, large = lambda: bytes(1), lambda: bytes(9)
+    assert key_of(anchor_of(small, ())) != key_of(anchor_of(large, ()))
 
 
 def test_more_functions_than_anybody_has_do_not_fill_memory():

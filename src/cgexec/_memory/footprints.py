@@ -54,7 +54,7 @@ class Footprint:
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
-        self.anchor = anchor  # kept, so that its id stays its own
+        self.anchor = anchor  # kept, so that an id stays its own
         self.name = name
         self.samples = 0
         self._now = self._before = 0.0
@@ -113,7 +113,7 @@ class Footprints:
         self._known: dict[object, Footprint] = {}
 
     def find(self, anchor: object) -> Footprint | None:
-        """Return what is known of the function; by identity, as code objects hash by all their content."""
+        """Return what is known of the function."""
         return self._known.get(key_of(anchor))
 
     def get(self, anchor: object, name: str) -> Footprint:

@@ -54,7 +54,14 @@ def name_of(anchor: object) -> str:
 
 
 def key_of(anchor: object) -> object:
-    """Return what tells functions apart: code is equal to any with the same content, and hashing it takes long."""
+    """
+    Return what tells functions apart. Code that was loaded anew, for each call maybe, is that of the same function: it
+    stands at the same lines and columns.
+
+    Hashing the code itself takes longer, and may run code of its constants.
+    """
+    if type(anchor) is CodeType:
+        return anchor.co_filename, anchor.co_firstlineno, anchor.co_qualname, anchor.co_names, anchor.co_linetable
     return anchor if type(anchor) is str else id(anchor)
 
 
