@@ -284,7 +284,7 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
 
         Args:
             fn: takes as many arguments as there are iterables.
-            *iterables: ordinary ones, or a single asynchronous one.
+            *iterables: ordinary ones, or a single asynchronous one; while that is waited for no result is given.
             buffersize: tasks handed in whose results have not been taken. Default: twice the workers.
             ordered: False gives results as they come.
         """

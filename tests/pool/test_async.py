@@ -231,6 +231,26 @@ def test_stream_takes_an_asynchronous_source():
         assert asyncio.run(main()) == list(range(10))
 
 
+def test_a_source_that_waits_for_a_result_gives_the_next_call_where_one_is_handed_in_at_a_time():
+    async def main():
+        answers = asyncio.Queue()
+
+        async def source():
+            call = 1
+            while call < 4:
+                yield call
+                call = await asyncio.wait_for(answers.get(), SOON) + 1
+
+        with pool_of(2) as pool:
+            seen = []
+            async for answer in pool.stream(abs, source(), buffersize=1):
+                seen.append(answer)
+                answers.put_nowait(answer)
+            return seen
+
+    assert asyncio.run(main()) == [1, 2, 3]
+
+
 def test_a_stream_left_early_cancels_what_has_not_started():
     async def main():
         hold = Hold(pool)
