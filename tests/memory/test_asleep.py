@@ -7,7 +7,7 @@ import pytest
 import cgexec
 from cgexec._memory.gauge import Gauge
 from cgexec._pool import ticker
-from cgexec._pool.watch import watch
+from cgexec._pool.watch import Watch, watch
 from cgexec.testing import Container, clock, inside
 from support.pools import SOON, eventually, holding
 
@@ -105,3 +105,29 @@ def test_without_a_limit_calls_one_after_another_have_hardly_a_look(now, tmp_pat
             now._ahead += 0.1
         assert not ticker.expects(watch())
     assert len(looks) < 50
+
+
+def test_a_look_that_fails_after_it_gave_a_pool_its_budget_still_calls_who_may_start(now, box, monkeypatch):
+    box.change(memory="4Gi")
+    with cgexec.ThreadPoolExecutor(2, memory_per_task="500Mi", adaptive=False) as pool:
+        with holding(pool, 2):
+            pass
+        eventually(lambda: pool.stats().idle == 2)
+        box.change(memory="1Gi")  # one fits
+        now.advance(2)
+        with holding(pool, 1) as hold:
+            (held,) = hold.queue(1)
+            eventually(lambda: (pool.stats().held_for is not None, pool.stats().idle) == (True, 1))
+            look_again, failing = Watch._look_again, [True]
+
+            def fails_once(self, pools, *args, **kwargs):
+                if failing and not pools[0].crew.state.held:
+                    failing.clear()
+                    raise MemoryError
+                look_again(self, pools, *args, **kwargs)
+
+            monkeypatch.setattr(Watch, "_look_again", fails_once)
+            box.change(memory="4Gi")
+            eventually(lambda: (now.advance(1), held.running())[1])
+            assert not failing
+            assert hold.futures[0].running(), "or it was its worker that took the other up"

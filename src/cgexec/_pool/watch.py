@@ -141,7 +141,7 @@ class Watch:
             calls: list[_Call] = []
             try:
                 self._wanted, self._looking = False, True
-                calls = self._look(asking)
+                self._look(asking, calls)
             except Exception as error:  # noqa: BLE001  # MemoryError, above all: looked at again soon
                 self.due = monotonic() + _TICK_HELD_S
                 self.reports.trouble(error)
@@ -177,7 +177,8 @@ class Watch:
 
     # -- one look ---------------------------------------------------------------------------------------------------
 
-    def _look(self, asking: Worker | None) -> list[_Call]:
+    def _look(self, asking: Worker | None, calls: list[_Call]) -> None:
+        """Look, and put into *calls* who has to be called, whatever goes wrong later on."""
         begin = monotonic()
         pools = self._needs(asking)
         since = self.lulls.see({id(pool.crew): pool.need.ended for pool in pools}, begin)
@@ -198,7 +199,8 @@ class Watch:
         self._mark(pools, reading)
         flight().record(reading, [pool.need for pool in pools], begin)
         if reading is None:
-            return self._unseen(pools, begin)
+            self._unseen(pools, begin, calls)
+            return
         self.reports.sighted()
         told = max((pool.care.processes or 0 for pool in pools), default=0)
         if told:
@@ -225,7 +227,7 @@ class Watch:
         funds = self._narrow(self.shares.share_out(pools, outlook, begin), begin)
         if fused and not armed:  # what comes next is not started before it is
             funds = [(pool, Funds(True, -inf) if pool.care.fuse else given) for pool, given in funds]
-        calls = self._fund(funds, begin)
+        self._fund(funds, begin, calls)
         held = any(pool.crew.state.held for pool in pools)
         for pool in pools:
             if pool.need.would_hold:
@@ -241,9 +243,8 @@ class Watch:
         if held:
             interval = min(most, self._patience(reading, ended))
         self._look_again(pools, begin, interval, _SHARE_NEAR if near else _SHARE, ticks=True)
-        return calls
 
-    def _unseen(self, pools: list[Claim], begin: float) -> list[_Call]:
+    def _unseen(self, pools: list[Claim], begin: float, calls: list[_Call]) -> None:
         """Fund the pools without a reading: with all they want without a limit, one at a time where we are blind."""
         fuse().restore()
         self._wants_relief = False
@@ -254,9 +255,8 @@ class Watch:
             self.reports.blind(self.gauge.files.notes)
             busy = any(pool.need.busy for pool in pools)
             given, ticks, interval = Funds(bounded=True, budget=-inf, spare=not busy), True, _TICK_LEAST_S
-        calls = self._fund(self._narrow([(pool, given) for pool in pools], begin), begin)
+        self._fund(self._narrow([(pool, given) for pool in pools], begin), begin, calls)
         self._look_again(pools, begin, interval, _SHARE, ticks)
-        return calls
 
     @staticmethod
     def _wanted_by(pools: list[Claim], reading: Reading) -> int:
@@ -373,13 +373,11 @@ class Watch:
                 lately.append(footprint)
         return lately
 
-    def _fund(self, funds: list[tuple[Claim, Funds]], now: float) -> list[_Call]:
-        calls: list[_Call] = []
+    def _fund(self, funds: list[tuple[Claim, Funds]], now: float, calls: list[_Call]) -> None:
         for pool, given in funds:
             answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), _TICK_MOST_S))
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
-        return calls
 
 
 _watch = Watch()
