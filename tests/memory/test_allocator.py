@@ -135,9 +135,8 @@ with cgexec.ThreadPoolExecutor(4) as pool:
         while (not watch()._resting or ticker.expects(watch())) and time.monotonic() < end:
             time.sleep(0.005)
         learned.append(max(each.bytes for each in pool.stats().footprints.values()) // MIB)
-    answer(learned=learned, risen=(watch().planner.floor - before) / MIB, reliefs=pool.stats().reliefs)
+    answer(learned=learned, risen=(watch().planner.floor - before) / MIB)
 """
     )
-    assert seen.reliefs > 0
-    assert seen.risen < 20  # of 24 to 96 that each burst leaves
+    assert seen.risen < 20  # of up to 96 that a burst leaves, by the layout of the heap
     assert all(each >= 20 for each in seen.learned)
