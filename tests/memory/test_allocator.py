@@ -129,7 +129,7 @@ def task(n):
 barrier = threading.Barrier(4)
 with cgexec.ThreadPoolExecutor(4) as pool:
     learned, before = [], watch().planner.floor
-    for burst in range(40):
+    for burst in range(28):
         list(pool.map(task, range(4)))
         end = time.monotonic() + 30
         while (not watch()._resting or ticker.expects(watch())) and time.monotonic() < end:

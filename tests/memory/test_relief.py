@@ -66,6 +66,16 @@ def test_at_rest_it_is_always_due_and_changes_nothing_for_those_who_are_held():
     assert [ask(now) for now in times] == [other(now) for now in times]
 
 
+def test_work_that_came_meanwhile_has_left_something_of_its_own():
+    relief, seen = Relief(), []
+    for works in (False, True):
+        asked = relief.ask(900 * MIB, 0.0, at_rest=True)
+        relief.measure(reading(900 * MIB), 0.1, resting=not works)  # it has not ended yet
+        asked.done, asked.ended = True, 0.2
+        seen.append(relief.measure(reading(800 * MIB), 0.3).at_rest)
+    assert seen == [True, False]
+
+
 def test_it_takes_a_small_share_of_the_time():
     ask = Asking()
     assert ask(0.0, 1.0, brings=100 * MIB) is False
@@ -85,7 +95,7 @@ def test_what_was_seen_before_it_ended_does_not_tell_what_it_brought():
     assert relief.ask(900 * MIB, 99.0) is None, "one at a time"
     asked.done, asked.ended = True, 100.0
     assert relief.measure(reading(100 * MIB), 99.9) is None
-    assert relief.measure(reading(500 * MIB), 100.0) == Relieved(400 * MIB, 99.0, collected=False)
+    assert relief.measure(reading(500 * MIB), 100.0) == Relieved(400 * MIB, 99.0, collected=False, at_rest=False)
     assert relief.measure(reading(100 * MIB), 101.0) is None
     assert (relief.times, relief.bytes) == (1, 400 * MIB)
 

@@ -24,13 +24,14 @@ class Asked:
     sets *done*, or leaves it where it could not be done, and then *ended*, a monotonic time in seconds.
     """
 
-    __slots__ = ("at_rest", "begun", "collects", "done", "ended", "used")
+    __slots__ = ("at_rest", "begun", "collects", "disturbed", "done", "ended", "used")
 
     def __init__(self, used: int, begun: float, *, collects: bool, at_rest: bool = False) -> None:
         self.used = used  # before
         self.begun = begun
         self.collects = collects
         self.at_rest = at_rest
+        self.disturbed = False  # somebody had work since
         self.done = False
         self.ended: float | None = None
 
@@ -41,6 +42,7 @@ class Relieved(NamedTuple):
     bytes: int
     seconds: float
     collected: bool
+    at_rest: bool  # from before it began until now nobody had work
 
 
 class Relief:
@@ -66,9 +68,14 @@ class Relief:
         self._asked = Asked(used, now, collects=collects, at_rest=at_rest)
         return self._asked
 
-    def measure(self, reading: Reading | None, begin: float) -> Relieved | None:
-        """Return what the last time brought, by the first *reading*, begun at *begin*, since it ended; else None."""
+    def measure(self, reading: Reading | None, begin: float, *, resting: bool = True) -> Relieved | None:
+        """
+        Return what the last time brought, by the first *reading*, begun at *begin*, since it ended; else None.
+        *resting*: nobody has work.
+        """
         asked = self._asked
+        if asked is not None and not resting:
+            asked.disturbed = True
         if asked is None or asked.ended is None or asked.ended > begin:
             return None
         self._asked = None
@@ -80,7 +87,7 @@ class Relief:
             return None
         self.times += 1
         self.bytes += max(0, freed)
-        return Relieved(freed, seconds, asked.collects)
+        return Relieved(freed, seconds, asked.collects, asked.at_rest and not asked.disturbed)
 
     def _plan(self, asked: Asked, ended: float, begin: float, *, helped: bool) -> None:
         """Settle when it is due again, and what is to be done then."""

@@ -169,12 +169,13 @@ class Reports:
                 "or raise the limit.", format_bytes(more),
             )  # fmt: skip
 
-    def pinned(self, large: int) -> None:
-        """Say that the allocator works another way now."""
-        _LOGGER.info(
-            "[memory-allocator] memory is short: the C library returns freed blocks of %s and more at once from now on",
-            format_bytes(large),
-        )
+    def pinned(self, large: int | None) -> None:
+        """Say that the allocator works another way now; None if it does not."""
+        if large is not None:
+            _LOGGER.info(
+                "[memory-allocator] memory is short: the C library returns freed blocks of %s and more at once from now"
+                " on", format_bytes(large),
+            )  # fmt: skip
 
     def relieved(self, relieved: Relieved | None, relief: Relief) -> None:
         """Say what came of asking memory back."""

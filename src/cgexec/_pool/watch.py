@@ -84,7 +84,7 @@ class Watch:
         self._crews: Weakly[Hands] = Weakly()
         self._looked = 0.0
         self._wanted = self._wants_relief = self._pinned = False
-        self._resting = self._rested = False  # nobody has work; and what was left has been asked back
+        self._resting = self._rested = False  # nobody has work; and since then what was left has been asked back
         self._held_at, self._still_s = 0, _TICK_HELD_S
 
     def add(self, crew: Hands) -> None:
@@ -188,10 +188,10 @@ class Watch:
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
         reading = self.gauge.read(begin, closely=fused)
         self._resting = not any(pool.need.works for pool in pools)
-        relieved = self.relief.measure(reading, begin)
+        relieved = self.relief.measure(reading, begin, resting=self._resting)
         self.reports.relieved(relieved, self.relief)
-        undisturbed = self._pinned or {pool.care.observe for pool in pools} == {True}
-        self._rested = self._resting and (self._rested or undisturbed or relieved is not None)
+        untouched = self._pinned or {pool.care.observe for pool in pools} == {True}
+        self._rested = self._resting and (self._rested or untouched or (relieved is not None and relieved.at_rest))
         needs = {id(pool.crew): pool.need for pool in pools}
         failed = self.crowd.see(needs, ended, begin, short=fused or self._is_short(pools, reading))
         if failed:
@@ -332,9 +332,7 @@ class Watch:
         if self._pinned or (shared and reading.processes <= 1):
             return
         self._pinned = True
-        large = pin(reading.limit // max(1, reading.processes))
-        if large is not None:
-            self.reports.pinned(large)
+        self.reports.pinned(pin(reading.limit // max(1, reading.processes)))
 
     def _narrow(self, funds: list[tuple[Claim, Funds]], now: float) -> list[tuple[Claim, Funds]]:
         narrowed = self.crowd.narrow([(pool.need, given) for pool, given in funds])
