@@ -83,9 +83,9 @@ class Crew(Hands):
         except RuntimeError:  # already woken, by whoever mended an interrupted call
             return
 
-    def mend_once(self, starter: int) -> None:
+    def mend_once(self) -> None:
         """Do what `Hands` does, and try again soon to have the threads that were refused."""
-        super().mend_once(starter)
+        super().mend_once()
         if self.state.thread_cap is not None:
             self.look_after(RETRY)
 

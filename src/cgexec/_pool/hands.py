@@ -6,7 +6,6 @@ another executor (`relay`).
 import math
 import sys
 import threading
-from _thread import start_new_thread
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
@@ -103,19 +102,15 @@ class Hands:
 
     def mend(self) -> None:
         """Set right what an exception in the middle of a call may have left undone, though another comes meanwhile."""
-        me = threading.get_ident()
         try:
-            self.mend_once(me)
-        except RecursionError:  # this stack has no room for it; that of a new thread has
-            start_new_thread(self.mend_once, (me,))
-            raise
+            self.mend_once()
         except BaseException:
-            self.mend_once(me)
+            self.mend_once()
             raise
 
-    def mend_once(self, starter: int) -> None:
-        """Count again, and call whom that thread had to call."""
-        self.mend_for(starter)
+    def mend_once(self) -> None:
+        """Count again, and call whom this thread had to call."""
+        self.mend_for(threading.get_ident())
 
     def mend_for(self, starter: int | None) -> None:
         """Count again, and call whom that thread had to call, or with None everybody who is called."""

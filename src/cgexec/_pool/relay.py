@@ -87,7 +87,7 @@ class Relay(Hands):
             self.inner.executor.shutdown(wait=False)
         return super().tick(now)
 
-    def mend_once(self, starter: int) -> None:  # noqa: ARG002  # a permit is nobody's to start
+    def mend_once(self) -> None:
         """Call every permit that is not at work: for one that is called twice the second call does nothing."""
         self.mend_for(None)
 
