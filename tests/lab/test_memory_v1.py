@@ -61,6 +61,38 @@ answer(done=[each.result(60) for each in parents] == [150 * MIB] * 4)
     assert seen.done
 
 
+def test_what_burst_after_burst_takes_again_is_not_forgotten():
+    """In the second burst use does not grow, if the first left its blocks in the arena: nothing would be learned of it."""
+    seen = run_in(
+        ["v1", "--memory", "1G", "--"],
+        WORK
+        + """
+from cgexec._pool import ticker
+from cgexec._pool.watch import watch
+def task(n):
+    block = bytearray(b"x") * (24 * MIB)
+    barrier.wait(30)
+    if n == 0:
+        watch().look()  # all four are seen to hold it
+    barrier.wait(30)
+    return len(block)
+barrier = threading.Barrier(4)
+with ThreadPoolExecutor(4) as pool:
+    learned, before = [], watch().planner.floor
+    for burst in range(28):
+        list(pool.map(task, range(4)))
+        end = time.monotonic() + 30
+        while (not watch()._resting or ticker.expects(watch())) and time.monotonic() < end:
+            time.sleep(0.005)
+        learned.append(max(each.bytes for each in pool.stats().footprints.values()) // MIB)
+    answer(learned=learned, risen=(watch().planner.floor - before) / MIB)
+""",
+        timeout=120,
+    )
+    assert seen.risen < 40  # of up to 96 that a burst leaves, by the layout of the heap
+    assert all(each >= 20 for each in seen.learned)
+
+
 def test_a_large_call_says_so_and_waits_until_it_fits():
     seen = run_in(
         ["v1", "--memory", "192M", "--"],

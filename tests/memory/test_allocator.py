@@ -22,7 +22,8 @@ def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))
 """
-LIMITED = 'os.environ["CGEXEC_MEMORY"] = "1Gi"\n' + START
+# More than there is: what else the container runs counts, too.
+LIMITED = 'os.environ["CGEXEC_MEMORY"] = "1Ti"\n' + START
 IN_A_WORKER = """
 def is_shared(**options):
     with cgexec.ThreadPoolExecutor(1, **options) as pool:
@@ -109,34 +110,3 @@ answer(large=large[0], back=back[0])
 )
 def test_what_is_large_depends_on_the_limit(limit, large):
     assert run_alone(START + f"answer(large=allocator.pin({limit}))").large == large
-
-
-def test_what_burst_after_burst_takes_again_is_not_forgotten():
-    """In the second burst use does not grow, if the first left its blocks in the arena: nothing would be learned of it."""
-    seen = run_alone(
-        LIMITED
-        + """
-import time
-from cgexec._pool import ticker
-from cgexec._pool.watch import watch
-def task(n):
-    block = bytearray(b"x") * (24 * MIB)
-    barrier.wait(30)
-    if n == 0:
-        watch().look()  # all four are seen to hold it
-    barrier.wait(30)
-    return len(block)
-barrier = threading.Barrier(4)
-with cgexec.ThreadPoolExecutor(4) as pool:
-    learned, before = [], watch().planner.floor
-    for burst in range(28):
-        list(pool.map(task, range(4)))
-        end = time.monotonic() + 30
-        while (not watch()._resting or ticker.expects(watch())) and time.monotonic() < end:
-            time.sleep(0.005)
-        learned.append(max(each.bytes for each in pool.stats().footprints.values()) // MIB)
-    answer(learned=learned, risen=(watch().planner.floor - before) / MIB)
-"""
-    )
-    assert seen.risen < 20  # of up to 96 that a burst leaves, by the layout of the heap
-    assert all(each >= 20 for each in seen.learned)
