@@ -100,8 +100,14 @@ def test_a_job_is_cancelled_through_any(tmp_path):
 
 
 def numbers(server):
-    """Return the numbers of one scrape, from whichever process it reaches."""
-    families = text_string_to_metric_families(server.get("/metrics").text)
+    """
+    Return the numbers of one scrape, from whichever process it reaches. prometheus_client fails where another process
+    has made its file that moment, and not yet written its length: then once more.
+    """
+    end = time.monotonic() + SOON
+    while (answer := server.get("/metrics")).status_code == 500:
+        assert time.monotonic() < end, answer.text
+    families = text_string_to_metric_families(answer.text)
     return {(one.name, *sorted(one.labels.items())): one.value for family in families for one in family.samples}
 
 
