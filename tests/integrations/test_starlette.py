@@ -38,6 +38,18 @@ def run_in(lifespan, main):
     return asyncio.run(inside())
 
 
+def held_for_a_moment(pool, futures):
+    """Return what has a task in the pool that ends when the loop has gone on to its end."""
+
+    async def main():
+        hold = Hold(pool)
+        hold.occupy(1)
+        futures.extend(hold.futures)
+        asyncio.get_running_loop().call_later(0.01, hold.release)
+
+    return main
+
+
 def test_it_sizes_the_threads_and_puts_everything_back():
     import anyio.to_thread
 
@@ -63,15 +75,9 @@ def test_it_leaves_alone_what_it_is_told_to():
 
 
 def test_the_end_waits_for_what_runs():
-    async def main():
-        hold = Hold(pool)
-        hold.occupy(1)
-        futures.extend(hold.futures)
-        asyncio.get_running_loop().call_later(0.01, hold.release)
-
     left, futures = [], []
     pool = cgexec.ThreadPoolExecutor(1)
-    run_in(Lifespan(pool, on_end=left.append), main)
+    run_in(Lifespan(pool, on_end=left.append), held_for_a_moment(pool, futures))
     assert futures[0].result(0) == "held"
     assert [bool(each) for each in left] == [False]
 
@@ -106,16 +112,10 @@ def test_a_pool_that_cannot_be_drained_does_not_cut_the_others_short(caplog):
         async def adrain(self, timeout=None):
             raise OSError("no such pool")
 
-    async def main():
-        hold = Hold(pool)
-        hold.occupy(1)
-        futures.extend(hold.futures)
-        asyncio.get_running_loop().call_later(0.01, hold.release)
-
     left, futures = [], []
     with Broken(1, name="broken") as broken:
         pool = cgexec.ThreadPoolExecutor(1)
-        run_in(Lifespan(broken, pool, on_end=left.append), main)
+        run_in(Lifespan(broken, pool, on_end=left.append), held_for_a_moment(pool, futures))
     assert futures[0].result(0) == "held"
     assert [bool(each) for each in left] == [False]
     assert "[drain-failed] pool 'broken' could not be drained" in caplog.messages

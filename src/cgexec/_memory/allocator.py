@@ -30,11 +30,12 @@ class _Mallinfo2(ctypes.Structure):  # malloc.h, glibc 2.33
     )  # fmt: skip
 
 
+@cache  # it is asked for whenever a thread starts
 def _glibc(name: str) -> Callable[..., int] | None:
     """Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go."""
     try:
         found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError, MemoryError):  # musl and macOS; Windows
+    except (AttributeError, OSError, TypeError):  # musl and macOS; Windows
         return None
     return found
 
@@ -65,10 +66,10 @@ def is_on_main_arena() -> bool:
     Return whether the current thread allocates from the main arena, which lies below the program's break; False where
     nobody can tell, and without memory.
     """
-    malloc, free, sbrk = _glibc("malloc"), _glibc("free"), _glibc("sbrk")
-    if malloc is None or free is None or sbrk is None:
-        return False
     try:
+        malloc, free, sbrk = _glibc("malloc"), _glibc("free"), _glibc("sbrk")
+        if malloc is None or free is None or sbrk is None:
+            return False
         for each in (malloc, sbrk):
             each.restype = ctypes.c_void_p  # type: ignore[attr-defined]
         block = malloc(_PROBE)

@@ -67,7 +67,7 @@ class Watch:
     because such a lock knows whose it is: a signal's handler that raises must not leave it taken.
     """
 
-    share_arena: Callable[[], None] = staticmethod(share_arena)
+    share_arena: Callable[[], None] = staticmethod(share_arena)  # `cgexec.testing` has another: the process is real
 
     def __init__(self) -> None:
         self.due = 0.0
