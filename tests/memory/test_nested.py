@@ -10,7 +10,8 @@ import pytest
 import cgexec
 from cgexec._memory.functions import anchor_of
 from cgexec._memory.gauge import Reading
-from cgexec._memory.planner import Planner, Running, margin_of
+from cgexec._memory.learning import Running
+from cgexec._memory.planner import Planner, margin_of
 from cgexec._pool import holding
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import Funds

@@ -11,7 +11,8 @@ import pytest
 from cgexec._memory.footprints import ASSUMED, Footprints
 from cgexec._memory.functions import anchor_of, key_of, name_of
 from cgexec._memory.gauge import Own, Reading
-from cgexec._memory.planner import Planner, Running, margin_of
+from cgexec._memory.learning import Running
+from cgexec._memory.planner import Planner, margin_of
 
 MIB = 1 << 20
 FLOOR = 20 * MIB

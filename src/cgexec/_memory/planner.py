@@ -12,27 +12,18 @@ from fractions import Fraction
 from math import exp2, inf
 from typing import NamedTuple
 
-from cgexec._memory.corrections import Corrections
-from cgexec._memory.departures import Departures
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
-from cgexec._memory.most import Most, larger
-from cgexec._memory.spikes import Spikes
+from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
 
-__all__ = ["Outlook", "Planner", "Running", "margin_of"]
+__all__ = ["Outlook", "Planner", "margin_of"]
 
 # What nothing is planned into, unless `reserve` says otherwise: a share of the limit and its least in bytes.
 MARGIN = 0.1
 LEAST_MARGIN = 24 << 20
 # The gate closes where the margin begins, and opens again this share of it below.
 _REOPEN = 0.3
-# A task unlike the others: so many times larger. The gauntlet's mixed workload has eight.
-_SURPRISE = 8
-# With nothing known, what a running task was promised halves in this time, in seconds, as long as use stays calm.
-_HALF_LIFE_S = 2.0
-# Use is calm if it did not grow by more than this share of the limit in that time.
-_CALM = 0.01
 # Of the allowance for a task that is larger than those seen, this part stays until it ends.
 _LATE_PART = 0.25
 # A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
@@ -42,23 +33,8 @@ _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 _TRIFLE = 0.5
 # A call that has been running for so long has shown as much as one that has ended, in seconds.
 _SETTLED_S = 10.0
-# With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
-# has work looks once a second.
-_PAUSE_S = 2.0
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
-# So many calls are "of late".
-_LATE = 50
-
-
-class Running(NamedTuple):
-    """A task that runs. *given*: its estimate if somebody gave one, in bytes. *usual*: seconds that such take."""
-
-    ident: Hashable
-    footprint: Footprint
-    since: float
-    given: int | None
-    usual: float | None
 
 
 class Outlook(NamedTuple):
@@ -75,12 +51,6 @@ class Outlook(NamedTuple):
     surplus: float
 
 
-class _Started(NamedTuple):
-    used: float  # before it did
-    calm: float  # the calm clock then
-    look: int  # at which it was first seen
-
-
 def margin_of(limit: int, reserve: Fraction | int | None) -> int:
     """Return what stays free below *limit*, in bytes."""
     if reserve is None:
@@ -92,32 +62,26 @@ class Planner:
     """What is known of memory in this process. Changed by one thread at a time."""
 
     def __init__(self) -> None:
-        self.footprints = Footprints()
         self.closed = False
         self.reading: Reading | None = None
         self.margin = LEAST_MARGIN
-        self.growth = Growth()
-        self._floor = inf
-        self._source = ""
+        self._learning = Learning()
         self._unseen = 0.0  # bytes promised and not taken at the last look
-        self._spikes = Spikes()
-        self._departures = Departures()
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
-        self._quiet = False  # nothing ran at the last look
-        self._started: dict[Hashable, _Started] = {}
         self._promises: dict[Hashable, float] = {}  # of those that run
-        self._used = self._before = inf  # at the last look; the less of that and of this one
-        self._looks = 0
-        self._high = 0.0  # the most above the floor of late
-        self._recent: Most[Footprint, int] = Most()
-        self._of_late: Most[Footprint, int] = Most()
-        self._corrections = Corrections()
         self._wanted, self._available = 0, 0.0  # at the last look
         self._bold = False
-        self._calm = 0.0
-        self._calm_from = -inf
-        self._looked = 0.0
+
+    @property
+    def footprints(self) -> Footprints:
+        """What is known of each function."""
+        return self._learning.footprints
+
+    @property
+    def growth(self) -> Growth:
+        """Whether what is used grows."""
+        return self._learning.growth
 
     @property
     def plan(self) -> int:
@@ -127,22 +91,22 @@ class Planner:
     @property
     def floor(self) -> float:
         """What is used when nothing runs, in bytes; infinite before the first look."""
-        return self._floor
+        return self._learning.floor
 
     @property
     def assumed(self) -> float:
         """What a task is taken to need with nothing known."""
-        return max(1.0, min(ASSUMED, (self.plan - min(self._floor, self.plan)) / 3))
+        return max(1.0, min(ASSUMED, (self.plan - min(self.floor, self.plan)) / 3))
 
     @property
     def correction(self) -> float:
         """By how much given estimates were too small of late, at the worst."""
-        return self._corrections.worst
+        return self._learning.correction
 
     def price(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a task is counted with when it starts."""
         if given is not None:
-            return given * self._corrections.of(footprint)
+            return self._learning.corrected(footprint, given)
         if footprint is None or not footprint.samples:
             return self._seen(footprint)
         price = footprint.share + self._unlike(footprint)
@@ -175,9 +139,9 @@ class Planner:
         worst = promised = 0.0
         for ident in running:
             promised += self._promises.get(ident, 0.0)
-            started = self._started.get(ident)
-            if started is not None:
-                worst = max(worst, promised - max(0.0, self._used - started.used))
+            grown = self._learning.grown_since(ident)
+            if grown is not None:
+                worst = max(worst, promised - grown)
         return worst
 
     def look(
@@ -211,18 +175,15 @@ class Planner:
         """
         self._bold = bold
         self.reading, self.margin = reading, margin
-        paused = self._quiet and now - self._looked > _PAUSE_S
-        used = self._measure(reading, now)
-        self.growth.see(used, _CALM * reading.limit, now)
-        self._follow(used, running, rested=rested)
-        self._learn(reading, used, running, ended, lately, paused=paused)
+        self._learning.see(reading, running, ended, lately, now, rested=rested)
+        excess = self._learning.used - self.floor
         self._settled = Counter(
             each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
         )
         self._gate(reading)
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
-        unseen = max(0.0, whole - max(0.0, used - self._floor), self._unseen_of_the_young(running, now))
+        unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
         slack = (self.plan - reading.used) / processes
@@ -230,102 +191,7 @@ class Planner:
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
-        surplus = used - self._floor - whole
-        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
-
-    # -- what is measured -------------------------------------------------------------------------------------------
-
-    def _measure(self, reading: Reading, now: float) -> float:
-        """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
-        used = float(reading.used)
-        if reading.processes > 1 and reading.own is not None:
-            used = float(reading.own.private + reading.own.shared)
-        source = f"{reading.source} {reading.processes > 1}"
-        if source != self._source:  # another level binds: another scale
-            self._source, self._floor, self._calm_from = source, used, used
-            self._started = {}
-        if used > self._calm_from + _CALM * reading.limit:
-            self._calm_from = used  # it grows: time does not count
-        else:
-            self._calm += max(0.0, min(now - self._looked, _HALF_LIFE_S))
-            self._calm_from = min(self._calm_from, used)
-        self._looked = now
-        return used
-
-    def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
-        """Keep what was used before each task started, and the floor: what is used when nothing runs."""
-        self._before, self._used = min(self._used, used), used
-        self._looks += 1
-        self._started = {
-            each.ident: self._started.get(each.ident) or _Started(self._before, self._calm, self._looks)
-            for each in running
-        }
-        # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
-        self._floor = used if self._quiet and rested and not running else min(self._floor, used)
-        self._quiet = not running
-
-    def _learn(
-        self,
-        reading: Reading,
-        used: float,
-        running: Sequence[Running],
-        ended: int,
-        lately: Sequence[Footprint],
-        *,
-        paused: bool,
-    ) -> None:
-        """
-        Learn from the use above the floor.
-
-        How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
-        keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
-        beyond what the calls that run are known to need, is theirs alone. Where no call ran, it is somebody else's.
-        """
-        learning = {each.ident: each.footprint if each.given is None else None for each in running}
-        gone = self._departures.see(learning, ended, lately)
-        # *paused*: the highest point may be of any time since, in which others of the process did what they like.
-        spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
-        if not (running or gone or lately or ended):
-            self._high = 0.0
-            return
-        counts = Counter(each.footprint for each in running if each.given is None)
-        counts.update({each: 1 for each in lately if each not in counts})
-        excess = max(0.0, used + spike - self._floor)
-        given = [(each.footprint, each.given) for each in running if each.given is not None]
-        self._corrections.see(excess, given, ended, only=len(given) == len(running))
-        self._recent.see(counts)
-        self._of_late.see(counts)
-        self._see_the_new(used + spike)
-        excess = max(0.0, excess - sum(size * self._corrections.of(each) for each, size in given))
-        known = sum(each.share * count for each, count in self._recent.most().items())
-        self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
-        # What is forgotten by now must not make that many share what is seen: the estimate would be too small.
-        self.footprints.see(excess, larger(self._of_late.fresh, self._recent.most()))
-        self._high = max(self._high, excess) if running else 0.0
-        self._see_the_youngest(running, used)
-        for footprint, count in gone.items():
-            footprint.ended(count)
-        self._recent.ended(ended, counts, max(4, len(running)))
-        if self._of_late.ended(ended, counts, _LATE):
-            self._high = excess
-
-    def _see_the_new(self, used: float) -> None:
-        """See how far use has grown since functions of which no call has ended yet were called first."""
-        begun = sum(each.look == self._looks for each in self._started.values())
-        for each in self._recent.most():
-            if not each.samples:
-                each.grow(self._before, used, begun)
-
-    def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
-        """Take the growth since the tasks that started last for theirs."""
-        youngest = max((self._started[each.ident].look for each in running), default=0)
-        last = [each for each in running if self._started[each.ident].look == youngest]
-        for each in last:
-            each.footprint.see_one(
-                min((used - self._started[each.ident].used) / len(last), _SURPRISE * each.footprint.share)
-            )
-
-    # -- what is decided --------------------------------------------------------------------------------------------
+        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus=excess - whole)
 
     def _gate(self, reading: Reading) -> None:
         if reading.used > self.plan:
@@ -336,11 +202,10 @@ class Planner:
     def _promise(self, each: Running) -> float:
         """Return what a running task may come to hold."""
         if each.given is not None:
-            return each.given * self._corrections.of(each.footprint)
+            return self._learning.corrected(each.footprint, each.given)
         if each.footprint.samples:
             return each.footprint.share
-        age = self._calm - self._started[each.ident].calm
-        return max(each.footprint.share, self.assumed * exp2(-age / _HALF_LIFE_S))
+        return max(each.footprint.share, self.assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
 
     def _unseen_of_the_young(self, running: Sequence[Running], now: float) -> float:
         """
@@ -363,21 +228,21 @@ class Planner:
 
         All functions are gone through only now and then; what is learned meanwhile is of those that ran of late.
         """
-        known = self._of_late.most().keys() if now < self._dearest_due else self.footprints
+        known = self._learning.of_late if now < self._dearest_due else self.footprints
         dearest = max((self._seen(each) + self._unlike(each) for each in known), default=0.0)
         if now < self._dearest_due:
             dearest = max(dearest, self._dearest_known)
         else:
             self._dearest_due = now + _DEAREST_S
         self._dearest_known = dearest
-        return max([self.assumed, dearest, *(each.footprint.share * _SURPRISE for each in running)])
+        return max([self.assumed, dearest, *(each.footprint.share * SURPRISE for each in running)])
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""
         if self._bold or not footprint.samples:
             return 0.0
-        room = max(0.0, self.plan - self._floor - footprint.share)
-        return min((_SURPRISE - 1) * footprint.share, room) / (footprint.samples + self._settled[footprint])
+        room = max(0.0, self.plan - self.floor - footprint.share)
+        return min((SURPRISE - 1) * footprint.share, room) / (footprint.samples + self._settled[footprint])
 
     def _surprise(self, running: Sequence[Running], now: float) -> float:
         """

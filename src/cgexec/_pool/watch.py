@@ -20,7 +20,8 @@ from cgexec._memory.footprints import Footprint
 from cgexec._memory.functions import anchor_of, name_of
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
-from cgexec._memory.planner import Planner, Running, margin_of
+from cgexec._memory.learning import Running
+from cgexec._memory.planner import Planner, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._memory.thrash import Thrash
 from cgexec._pool import holding, ticker

@@ -1,0 +1,206 @@
+"""
+What the use of memory teaches of the calls that run, look by look. Pure.
+
+Nothing is decided here: the planner asks what is used when nothing runs, what was used before a call started, and what
+a call of each function was seen to need.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from math import inf
+from typing import NamedTuple
+
+from cgexec._memory.corrections import Corrections
+from cgexec._memory.departures import Departures
+from cgexec._memory.footprints import Footprint, Footprints
+from cgexec._memory.gauge import Reading
+from cgexec._memory.growth import Growth
+from cgexec._memory.most import Most, larger
+from cgexec._memory.spikes import Spikes
+
+__all__ = ["HALF_LIFE_S", "SURPRISE", "Learning", "Running"]
+
+# A task unlike the others: so many times larger. The gauntlet's mixed workload has eight.
+SURPRISE = 8
+# With nothing known, what a running task was promised halves in this time, in seconds, as long as use stays calm.
+HALF_LIFE_S = 2.0
+# Use is calm if it did not grow by more than this share of the limit in that time.
+_CALM = 0.01
+# With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
+# has work looks once a second.
+_PAUSE_S = 2.0
+# So many calls are "of late".
+_LATE = 50
+
+
+class Running(NamedTuple):
+    """A task that runs. *given*: its estimate if somebody gave one, in bytes. *usual*: seconds that such take."""
+
+    ident: Hashable
+    footprint: Footprint
+    since: float
+    given: int | None
+    usual: float | None
+
+
+class _Started(NamedTuple):
+    used: float  # before it did
+    calm: float  # the calm clock then
+    look: int  # at which it was first seen
+
+
+class Learning:
+    """
+    What was seen so far. Changed by one thread at a time.
+
+    *used*: what the tasks are held to account for, at the last look, in bytes; *floor*: the same when nothing runs,
+    infinite before the first look. *growth*: whether it grows at all. *of_late*: the functions that ran of late.
+    """
+
+    def __init__(self) -> None:
+        self.footprints = Footprints()
+        self.growth = Growth()
+        self.floor = self.used = inf
+        self._corrections = Corrections()
+        self._spikes = Spikes()
+        self._departures = Departures()
+        self._source = ""
+        self._quiet = False  # nothing ran at the last look
+        self._looked = 0.0
+        self._looks = 0
+        self._before = inf  # the less of what was used at the last look and at this one
+        self._started: dict[Hashable, _Started] = {}
+        self._high = 0.0  # the most above the floor of late
+        self._recent: Most[Footprint, int] = Most()
+        self._of_late: Most[Footprint, int] = Most()
+        self._calm = 0.0  # seconds in which use stayed calm
+        self._calm_from = -inf
+
+    @property
+    def of_late(self) -> Iterable[Footprint]:
+        """The functions of which calls ran of late."""
+        return self._of_late.most().keys()
+
+    @property
+    def correction(self) -> float:
+        """By how much given estimates were too small of late, at the worst."""
+        return self._corrections.worst
+
+    def corrected(self, footprint: Footprint | None, given: int) -> float:
+        """Return what an estimate that somebody gave counts for, in bytes."""
+        return given * self._corrections.of(footprint)
+
+    def grown_since(self, ident: Hashable) -> float | None:
+        """Return by how much more is used than before that call started, None if it was not seen."""
+        started = self._started.get(ident)
+        return None if started is None else max(0.0, self.used - started.used)
+
+    def calm_since(self, ident: Hashable) -> float:
+        """Return for how many seconds use has stayed calm since that running call started."""
+        return self._calm - self._started[ident].calm
+
+    def see(
+        self,
+        reading: Reading,
+        running: Sequence[Running],
+        ended: int,
+        lately: Sequence[Footprint],
+        now: float,
+        *,
+        rested: bool,
+    ) -> None:
+        """Take in one look; the arguments are those of `Planner.look`."""
+        paused = self._quiet and now - self._looked > _PAUSE_S
+        used = self._measure(reading, now)
+        self.growth.see(used, _CALM * reading.limit, now)
+        self._follow(used, running, rested=rested)
+        learning = {each.ident: each.footprint if each.given is None else None for each in running}
+        gone = self._departures.see(learning, ended, lately)
+        # *paused*: the highest point may be of any time since, in which others of the process did what they like.
+        spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
+        if running or gone or lately or ended:
+            self._learn(used, spike, running, ended, lately, gone)
+        else:
+            self._high = 0.0
+
+    def _measure(self, reading: Reading, now: float) -> float:
+        """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
+        used = float(reading.used)
+        if reading.processes > 1 and reading.own is not None:
+            used = float(reading.own.private + reading.own.shared)
+        source = f"{reading.source} {reading.processes > 1}"
+        if source != self._source:  # another level binds: another scale
+            self._source, self.floor, self._calm_from = source, used, used
+            self._started = {}
+        if used > self._calm_from + _CALM * reading.limit:
+            self._calm_from = used  # it grows: time does not count
+        else:
+            self._calm += max(0.0, min(now - self._looked, HALF_LIFE_S))
+            self._calm_from = min(self._calm_from, used)
+        self._looked = now
+        return used
+
+    def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
+        """Keep what was used before each task started, and the floor: what is used when nothing runs."""
+        self._before, self.used = min(self.used, used), used
+        self._looks += 1
+        self._started = {
+            each.ident: self._started.get(each.ident) or _Started(self._before, self._calm, self._looks)
+            for each in running
+        }
+        # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
+        self.floor = used if self._quiet and rested and not running else min(self.floor, used)
+        self._quiet = not running
+
+    def _learn(
+        self,
+        used: float,
+        spike: int,
+        running: Sequence[Running],
+        ended: int,
+        lately: Sequence[Footprint],
+        gone: Mapping[Footprint, int],
+    ) -> None:
+        """
+        Learn from the use above the floor, and from a *spike* above what is used now.
+
+        How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
+        keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
+        beyond what the calls that run are known to need, is theirs alone. Where no call ran, it is somebody else's.
+        """
+        counts = Counter(each.footprint for each in running if each.given is None)
+        counts.update({each: 1 for each in lately if each not in counts})
+        excess = max(0.0, used + spike - self.floor)
+        given = [(each.footprint, each.given) for each in running if each.given is not None]
+        self._corrections.see(excess, given, ended, only=len(given) == len(running))
+        self._recent.see(counts)
+        self._of_late.see(counts)
+        self._see_the_new(used + spike)
+        excess = max(0.0, excess - sum(self.corrected(each, size) for each, size in given))
+        known = sum(each.share * count for each, count in self._recent.most().items())
+        self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
+        # What is forgotten by now must not make that many share what is seen: the estimate would be too small.
+        self.footprints.see(excess, larger(self._of_late.fresh, self._recent.most()))
+        self._high = max(self._high, excess) if running else 0.0
+        self._see_the_youngest(running, used)
+        for footprint, count in gone.items():
+            footprint.ended(count)
+        self._recent.ended(ended, counts, max(4, len(running)))
+        if self._of_late.ended(ended, counts, _LATE):
+            self._high = excess
+
+    def _see_the_new(self, used: float) -> None:
+        """See how far use has grown since functions of which no call has ended yet were called first."""
+        begun = sum(each.look == self._looks for each in self._started.values())
+        for each in self._recent.most():
+            if not each.samples:
+                each.grow(self._before, used, begun)
+
+    def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
+        """Take the growth since the tasks that started last for theirs."""
+        youngest = max((self._started[each.ident].look for each in running), default=0)
+        last = [each for each in running if self._started[each.ident].look == youngest]
+        for each in last:
+            each.footprint.see_one(
+                min((used - self._started[each.ident].used) / len(last), SURPRISE * each.footprint.share)
+            )
