@@ -74,7 +74,7 @@ with cgexec.ThreadPoolExecutor(4) as pool:
         barrier.wait(30)
         return allocator.is_on_main_arena()
     shared = [future.result(30) for future in [pool.submit(task) for _ in range(4)]]
-    crew, = watch()._crews.all()
+    crew, = watch().scene.crews.all()
     answer(shared=all(shared), known=crew.shares_arena)
 held.set()
 """

@@ -11,8 +11,8 @@ from cgexec._pool import door, lines
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import need
 from cgexec._pool.records import Verdict
+from cgexec._pool.scene import wanted as wanted_by
 from cgexec._pool.shares import Claim
-from cgexec._pool.watch import Watch
 from cgexec._settings import Care
 from cgexec.testing import Container, clock, inside
 from support.pools import SOON, Prices, eventually, hired, holding, task
@@ -150,7 +150,7 @@ def test_threads_that_may_run_tasks_are_counted_among_those_that_could_be_runnin
     reading = Reading(0, 1 << 30, "", Own(0, 0, 0, 0, 0, threads=30), 1, 0)
 
     def wanted(*cares):
-        return Watch._wanted_by([Claim(None, *each) for each in zip(cares, needs, strict=True)], reading)
+        return wanted_by([Claim(None, *each) for each in zip(cares, needs, strict=True)], reading)
 
     assert wanted(Care(), Care()) == 12
     assert wanted(Care(), Care(callers=True)) == 42

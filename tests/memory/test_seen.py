@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from cgexec._memory.footprints import Footprints
 from cgexec._memory.gauge import Gauge
 from cgexec._pool.admission import Admission
 from cgexec._pool.holding import need
 from cgexec._pool.lulls import Lulls
 from cgexec._pool.price import Price
+from cgexec._pool.scene import Scene
 from cgexec._pool.shares import Claim
-from cgexec._pool.watch import Watch
 from cgexec._settings import Care
 from support.pools import hired
 
@@ -53,15 +54,16 @@ def claim():
 
 
 def test_a_task_that_runs_a_second_time_is_another_call(claim):
-    watch, ((task, _),) = Watch(), claim.need.busy
-    first, again = watch._running(claim, task, 1.0) + watch._running(claim, task, 2.0)
+    ((task, _),) = claim.need.busy
+    twice = claim._replace(need=claim.need._replace(busy=[(task, 1.0), (task, 2.0)]))
+    first, again = Scene(Footprints()).running([twice])
     assert first.ident != again.ident
     assert first.footprint is again.footprint
 
 
 def test_what_was_started_long_ago_tells_nothing_of_what_ended_since(claim):
     def lately(pool, ended=1):
-        return [footprint.name for footprint in Watch()._lately([pool], {id(pool.crew): ended})]
+        return [footprint.name for footprint in Scene(Footprints()).lately([pool], {id(pool.crew): ended})]
 
     state = claim.crew.state
     idle = claim._replace(need=claim.need._replace(busy=[]))

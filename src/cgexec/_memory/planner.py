@@ -66,22 +66,14 @@ class Planner:
         self.reading: Reading | None = None
         self.margin = LEAST_MARGIN
         self._learning = Learning()
+        self.footprints: Footprints = self._learning.footprints
+        self.growth: Growth = self._learning.growth
         self._unseen = 0.0  # bytes promised and not taken at the last look
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
         self._wanted, self._available = 0, 0.0  # at the last look
         self._bold = False
-
-    @property
-    def footprints(self) -> Footprints:
-        """What is known of each function."""
-        return self._learning.footprints
-
-    @property
-    def growth(self) -> Growth:
-        """Whether what is used grows."""
-        return self._learning.growth
 
     @property
     def plan(self) -> int:

@@ -16,11 +16,9 @@ from typing import Any
 
 from cgexec._kernel.host import allocations_are_limited
 from cgexec._memory.allocator import pin, share_arena
-from cgexec._memory.footprints import Footprint
-from cgexec._memory.functions import anchor_of, name_of
+from cgexec._memory.cadence import HELD_S, LEAST_S, MOST_S, SHARE, UNLIMITED_S, Cadence, Next
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
-from cgexec._memory.learning import Running
 from cgexec._memory.planner import Planner, margin_of
 from cgexec._memory.relief import Relief
 from cgexec._memory.thrash import Thrash
@@ -29,33 +27,22 @@ from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
 from cgexec._pool.guard import is_owned
 from cgexec._pool.hands import Hands
-from cgexec._pool.holding import Funds, Need, given_for
+from cgexec._pool.holding import Funds
 from cgexec._pool.lulls import Lulls
 from cgexec._pool.price import Price
 from cgexec._pool.records import Chore, Worker
 from cgexec._pool.relieving import relieve
 from cgexec._pool.reports import Reports
+from cgexec._pool.scene import Scene, wanted
 from cgexec._pool.shares import Claim, Shares
-from cgexec._pool.task import Task
-from cgexec._pool.weakly import Weakly
 
 __all__ = ["Watch", "watch"]
 
-# How fast memory may fill, in bytes a second: what page faults allow. The ticker looks again before it could be full.
-_FILL = 2 << 30
-_TICK_LEAST_S, _TICK_MOST_S, _TICK_HELD_S = 0.05, 1.0, 0.02
-_TICK_STILL_S, _STILL = 0.25, 0.01  # the last doubles up to this while use changes by less than such a part
-_TICK_FUSED_S = 0.1  # what others use moves the fuse
-# Looks of the workers may cost this share of a CPU: with room, and where something is held or room is scarce.
-_SHARE, _SHARE_NEAR = 0.005, 0.05
-_NEAR = 0.25  # of the plan left
 # Memory is asked back if so much of the limit is used and nobody is known to need it.
 _SURPLUS = 0.04
 # From this share of the plan on memory counts as short where something is held.
 _SHORT = 0.3
 _TAKEN = 0.5  # of the limit: with less files have room
-_UNLIMITED_S = 1.0  # where no limit is set, until one is looked for again
-
 
 _Call = tuple[Hands, Worker | None, Iterable[Chore]]
 
@@ -82,17 +69,17 @@ class Watch:
         self.shares = Shares(self.planner, self.reports, self.lulls)
         self._lock = threading.RLock()
         self._looking = False  # somebody does; a hint
-        self._crews: Weakly[Hands] = Weakly()
+        self.scene = Scene(self.planner.footprints)
+        self.cadence = Cadence()
         self._looked = 0.0
         self._wanted = self._wants_relief = self._pinned = False
         self._resting = self._rested = False  # nobody has work; and since then what was left has been asked back
-        self._held_at, self._still_s = 0, _TICK_HELD_S
 
     def add(self, crew: Hands) -> None:
         """Look after a pool; at once, so that without a limit its first tasks do not meet a bound."""
         crew.state.price = Price(self.shares.price)
         crew.state.bounded = not crew.state.observe  # nothing starts before the first look
-        self._crews.add(crew)
+        self.scene.crews.add(crew)
         self.look()
         if self.reading is not None and not crew.care.observe:
             self.share_arena()  # before the pool has threads
@@ -144,7 +131,7 @@ class Watch:
                 self._wanted, self._looking = False, True
                 self._look(asking, calls)
             except Exception as error:  # noqa: BLE001  # MemoryError, above all: looked at again soon
-                self.due = monotonic() + _TICK_HELD_S
+                self.due = monotonic() + HELD_S
                 self.reports.trouble(error)
                 ticker.call_at(self, self.due)
             finally:
@@ -162,7 +149,7 @@ class Watch:
         """
         self.look()
         self._ask_back(now)
-        return now + _TICK_HELD_S if self._wanted else None
+        return now + HELD_S if self._wanted else None
 
     def _ask_back(self, now: float) -> None:
         """Ask memory back if tasks are held for want of it, or all have ended; the looks that follow see the effect."""
@@ -181,9 +168,9 @@ class Watch:
     def _look(self, asking: Worker | None, calls: list[_Call]) -> None:
         """Look, and put into *calls* who has to be called, whatever goes wrong later on."""
         begin = monotonic()
-        pools = self._needs(asking)
+        pools = self.scene.claims(asking)
         since = self.lulls.see({id(pool.crew): pool.need.ended for pool in pools}, begin)
-        lately, ended = self._lately(pools, since), sum(since.values())
+        lately, ended = self.scene.lately(pools, since), sum(since.values())
         fused = any(pool.care.fuse for pool in pools)
         # The fuse rests on what this process alone holds.
         self.gauge.with_children = not fused and any(pool.care.children for pool in pools)
@@ -215,10 +202,10 @@ class Watch:
         armed = self._arm(pools, reading, margin)
         outlook = self.planner.look(
             reading,
-            [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)],
+            self.scene.running(pools),
             ended,
             lately,
-            self._wanted_by(pools, reading),
+            wanted(pools, reading),
             margin,
             begin,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
@@ -238,33 +225,22 @@ class Watch:
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
             self._pin(pools, reading)
-        near = held or outlook.available < _NEAR * self.planner.plan
-        most = _TICK_FUSED_S if armed else _TICK_MOST_S
-        interval = min(most, max(_TICK_LEAST_S, reading.room / _FILL))
-        if held:
-            interval = min(most, self._patience(reading, ended))
-        self._look_again(pools, begin, interval, _SHARE_NEAR if near else _SHARE, ticks=True)
+        after = self.cadence.after(reading, outlook.available, self.planner.plan, ended, fused=armed, held=held)
+        self._look_again(pools, begin, after, ticks=True)
 
     def _unseen(self, pools: list[Claim], begin: float, calls: list[_Call]) -> None:
         """Fund the pools without a reading: with all they want without a limit, one at a time where we are blind."""
         fuse().restore()
         self._wants_relief = False
-        given, ticks, interval = Funds(bounded=False, budget=inf), self.crowd.limited or flight().records, _UNLIMITED_S
+        given, ticks, interval = Funds(bounded=False, budget=inf), self.crowd.limited or flight().records, UNLIMITED_S
         if self.gauge.unheld is not None:
             self.reports.unheld(self.gauge.unheld)
         if self.gauge.blind:
             self.reports.blind(self.gauge.files.notes)
             busy = any(pool.need.busy for pool in pools)
-            given, ticks, interval = Funds(bounded=True, budget=-inf, spare=not busy), True, _TICK_LEAST_S
+            given, ticks, interval = Funds(bounded=True, budget=-inf, spare=not busy), True, LEAST_S
         self._fund(self._narrow([(pool, given) for pool in pools], begin), begin, calls)
-        self._look_again(pools, begin, interval, _SHARE, ticks)
-
-    @staticmethod
-    def _wanted_by(pools: list[Claim], reading: Reading) -> int:
-        """Return how many tasks could be running, were memory no concern."""
-        threads = 0 if reading.own is None else reading.own.threads
-        callers = any(pool.care.callers for pool in pools)
-        return sum(pool.need.allowed for pool in pools) + (threads if callers else 0)
+        self._look_again(pools, begin, Next(interval, SHARE), ticks)
 
     def _mark(self, pools: list[Claim], reading: Reading | None) -> None:
         """Have what tasks hand in marked wherever anything may come to be held."""
@@ -272,23 +248,15 @@ class Watch:
         for pool in pools:
             pool.crew.state.marking = marking
 
-    def _patience(self, reading: Reading, ended: int) -> float:
-        """Return when to look again while something is held: the later, the longer nothing changes."""
-        if ended or abs(reading.used - self._held_at) > _STILL * reading.limit:
-            self._held_at, self._still_s = reading.used, _TICK_HELD_S
-        else:
-            self._still_s = min(_TICK_STILL_S, 2 * self._still_s)
-        return self._still_s
-
     @staticmethod
     def _is_short(pools: list[Claim], reading: Reading | None) -> bool:
         """Return whether a MemoryError may be for want of memory, and not for what a call asked for."""
         short = reading is not None and reading.used > _SHORT * reading.limit
         return short or any(pool.care.retry for pool in pools) or allocations_are_limited()
 
-    def _look_again(self, pools: list[Claim], begin: float, interval: float, share: float, ticks: bool) -> None:
+    def _look_again(self, pools: list[Claim], begin: float, after: Next, ticks: bool) -> None:
         """Settle when to look again: by workers at most for that share of the time, and by the ticker."""
-        end = monotonic()
+        end, interval = monotonic(), after.interval
         self._looked = begin
         works = any(pool.need.works for pool in pools)
         # The ticker looks once more after the work, so that of tasks that come one after another not each has a look.
@@ -300,7 +268,7 @@ class Watch:
             states = [pool.crew.state for pool in pools]
             works = any(state.running or state.queue for state in states)  # it came before it was told to look first
         elif works or ticks:
-            self.due = end + min(interval, (end - begin) / share)
+            self.due = end + min(interval, (end - begin) / after.share)
         else:
             self.due = begin + interval
         if works and ticks:
@@ -342,39 +310,9 @@ class Watch:
             for (pool, given), less in zip(funds, narrowed, strict=True)
         ]
 
-    def _needs(self, asking: Worker | None) -> list[Claim]:
-        pools = []
-        for crew in self._crews.all():
-            seen = holding.need(crew.state, asking)
-            if isinstance(seen, Need):
-                pools.append(Claim(crew, crew.care, seen))
-        return pools
-
-    def _running(self, pool: Claim, task: Task, since: float) -> list[Running]:
-        fn, args = task.fn, task.args
-        if fn is None:  # it has ended meanwhile
-            return []
-        anchor = anchor_of(fn, args)
-        footprint = self.planner.footprints.get(anchor, name_of(anchor))
-        pool.crew.saw(footprint)
-        return [Running((id(task), since), footprint, since, given_for(task), pool.need.usual)]
-
-    def _lately(self, pools: list[Claim], ended: dict[int, int]) -> list[Footprint]:
-        """Return the functions of tasks that ended since the last look, and may have been too short to be seen."""
-        lately = []
-        for pool in pools:
-            state, begun = pool.crew.state, pool.crew.state.begun
-            # If nothing was asked since it is of long ago, maybe, and those that run tell more.
-            recent = state.price.asked or not pool.need.busy
-            if begun is not None and recent and ended[id(pool.crew)]:
-                footprint = self.planner.footprints.get(begun, name_of(begun))
-                pool.crew.saw(footprint)
-                lately.append(footprint)
-        return lately
-
     def _fund(self, funds: list[tuple[Claim, Funds]], now: float, calls: list[_Call]) -> None:
         for pool, given in funds:
-            answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), _TICK_MOST_S))
+            answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), MOST_S))
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
 
