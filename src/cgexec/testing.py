@@ -312,6 +312,10 @@ class _Watch(watching.Watch):
     def _pin(self, pools: list[Claim], reading: Reading) -> None:
         """Leave it."""
 
+    def _kept(self, _pools: list[Claim], _reading: Reading) -> int:
+        """Return what is said where nothing is known."""
+        return 0
+
 
 def _bytes(size: str | float) -> int:
     return int(parse_quantity(size))

@@ -22,7 +22,7 @@ def plan(cap, used, mine, **more):
 
 def test_it_is_what_others_and_the_margin_leave_and_what_lies_idle():
     cap = Cap(STACK)
-    cap.rest(own(20 * MIB, 60 * MIB), 0)
+    cap.gap.rest(own(20 * MIB, 60 * MIB), 0)
     assert plan(cap, 50 * MIB, own(20 * MIB, 60 * MIB)) == LIMIT - MARGIN - 30 * MIB + 40 * MIB
 
 
@@ -60,20 +60,20 @@ def test_stacks_of_threads_started_later_come_on_top():
 
 def test_what_the_allocator_keeps_mapped_may_be_touched_again_so_it_is_not_idle():
     cap = Cap(STACK)
-    cap.rest(own(20 * MIB, 260 * MIB), 200 * MIB)
+    cap.gap.rest(own(20 * MIB, 260 * MIB), 200 * MIB)
     assert plan(cap, 20 * MIB, own(20 * MIB, 260 * MIB)) == LIMIT - MARGIN + 40 * MIB
 
 
 def test_where_nobody_tells_what_the_allocator_keeps_the_gap_does_not_grow():
     cap = Cap(STACK)
-    cap.rest(own(20 * MIB, 60 * MIB), None)
-    cap.rest(own(20 * MIB, 260 * MIB), None)
+    cap.gap.rest(own(20 * MIB, 60 * MIB), None)
+    cap.gap.rest(own(20 * MIB, 260 * MIB), None)
     assert plan(cap, 20 * MIB, own(20 * MIB, 260 * MIB)) == LIMIT - MARGIN + 40 * MIB
 
 
 def test_processes_that_share_a_container_share_what_is_free():
     cap = Cap(STACK)
-    cap.rest(own(20 * MIB, 20 * MIB), 0)
+    cap.gap.rest(own(20 * MIB, 20 * MIB), 0)
     used = 80 * MIB  # four such processes
     free = LIMIT - MARGIN - used
     assert plan(cap, used, own(20 * MIB, 20 * MIB), processes=4) == 20 * MIB + free // 4

@@ -167,7 +167,7 @@ answer(before=before, child=int(os.read(reader, 100)), after=soft(), calls=len(c
 def test_a_thread_to_be_started_gets_room_for_its_stack():
     seen = run_alone(
         START
-        + "threading.stack_size(1 * MIB)\nwith fuse().starting(): pass\nanswer(more=soft() - armed, stack=fuse()._cap.stack)"
+        + "threading.stack_size(1 * MIB)\nwith fuse().starting(): pass\nanswer(more=soft() - armed, stack=fuse()._cap.gap.stack)"
     )
     assert seen.more == seen.stack > 0
 

@@ -1,132 +1,114 @@
-"""Descriptors that stay open between looks: closed by others, used for something else, and none to be had."""
-
-import errno
-import mmap
-import os
-import sys
+"""What the allocator keeps for the next task: by hand-made readings, and of real processes."""
 
 import pytest
 
-from cgexec._kernel.files import Files
-from cgexec._kernel.kept import KeptFiles
-from cgexec._memory.gauge import Gauge
+from cgexec._memory import allocator
+from cgexec._memory.gap import Gap
+from cgexec._memory.gauge import Own
+from cgexec._memory.kept import Kept
+from support.lab import MIB, run_alone
+
+STACK = 8 * MIB
 
 
-@pytest.fixture
-def kept(tmp_path):
-    files = KeptFiles()
-    yield files
-    files.close()
+def own(private, data, threads=1):
+    return Own(private, 0, private, private, data, threads)
 
 
-def test_a_number_that_is_another_file_s_by_now_is_neither_read_nor_closed(kept, tmp_path):
-    mine, other = tmp_path / "mine", tmp_path / "other"
-    mine.write_text("mine")
-    other.write_text("other")
-    assert kept.text(str(mine)) == "mine"
-    fd = kept._kept[str(mine)].fd
-    os.close(fd)
-    taken = os.open(other, os.O_RDONLY)
-    try:
-        os.dup2(taken, fd)
-        kept.check()
-        assert kept.text(str(mine)) == "mine"
-        kept.close()
-        assert os.read(fd, 9) == b"other"
-    finally:
-        os.close(taken)
-        if fd != taken:
-            os.close(fd)
+class Library:
+    """A C library of which so many bytes are free, and a clock that it moves."""
+
+    def __init__(self, free=0, seconds=0.0):
+        self.free, self.seconds, self.now, self.asked = free, seconds, 100.0, 0
+        self.kept = Kept(self.say, lambda: self.now, STACK)
+
+    def say(self):
+        self.now += self.seconds
+        self.asked += 1
+        return self.free
 
 
-def test_one_that_was_closed_is_opened_again(kept, tmp_path):
-    mine = tmp_path / "mine"
-    mine.write_text("mine")
-    assert kept.text(str(mine)) == "mine"
-    os.close(kept._kept[str(mine)].fd)
-    assert kept.text(str(mine)) == "mine"
+def test_what_is_free_and_resident_is_kept():
+    library = Library()
+    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)  # 40 MiB are mapped and were never touched
+    library.free = 30 * MIB
+    assert library.kept.see(own(120 * MIB, 160 * MIB), rest=False) == 30 * MIB
 
 
-def test_without_descriptors_nothing_is_taken_for_unlimited(monkeypatch):
-    """The real lack of them would be pytest's, too."""
-
-    def none_left(*args, **kwargs):
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    gauge = Gauge()
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "open", none_left)
-        assert gauge.read(0.0) is None
-        assert gauge.blind
-    gauge.read(0.0)  # looked up anew at once
-    assert not gauge.blind
-    known = gauge.read(1.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "open", none_left)
-        again = gauge.read(100.0)
-    assert (again is None, gauge.blind) == (known is None, False)  # the kept descriptors will do
-    gauge.close()
+def test_what_was_given_back_is_free_and_not_kept():
+    library = Library()
+    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)
+    library.free = 30 * MIB
+    assert library.kept.see(own(100 * MIB, 160 * MIB), rest=False) == 10 * MIB
+    assert library.kept.see(own(60 * MIB, 160 * MIB), rest=False) == 0
 
 
-def test_a_file_longer_than_a_chunk_is_read_whole(kept, tmp_path):
-    long = tmp_path / "long"
-    long.write_text("x" * 100_000)
-    assert len(kept.text(str(long))) == len(kept.text(str(long))) == 100_000
+def test_stacks_of_threads_started_later_are_not_touched_either():
+    library = Library()
+    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)
+    library.free = 30 * MIB
+    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
+    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=3), rest=False) == 30 * MIB, "they stay mapped"
+    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
 
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a file of the Linux kernel")
+def test_no_more_stacks_stay_mapped_than_the_library_keeps():
+    gap = Gap(STACK, spare=2 * STACK)
+    gap.rest(own(0, 0, threads=8), 0)
+    assert gap.at(8) == 0
+    assert gap.at(7) == gap.at(6) == 0
+    assert gap.at(5) == -STACK
+    assert gap.at(9) == STACK
 
 
-@on_linux
-def test_a_file_that_the_kernel_tells_in_short_answers_is_read_whole(kept, tmp_path):
-    """As it does mountinfo: the lines that fit a page, which are hardly ever 4096 bytes."""
-    mapped = tmp_path / "mapped"
-    mapped.write_bytes(bytes(mmap.ALLOCATIONGRANULARITY))
-    with mapped.open("rb") as file:
-        # Two of the same place never merge into one line.
-        maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for _ in range(150)]
-    with open("/proc/self/maps", "rb", buffering=0) as told:
-        if told.read(1 << 20).count(os.fsencode(mapped)) == len(maps):
-            pytest.skip("this kernel tells all of them at once")
-    for _ in range(2):
-        assert kept.text("/proc/self/maps").count(str(mapped)) == len(maps)
+def test_nothing_is_kept_where_nobody_tells_and_nobody_is_asked_again():
+    library = Library(free=None)
+    assert library.kept.see(own(20 * MIB, 60 * MIB), rest=True) == 0
+    assert library.kept.see(own(20 * MIB, 60 * MIB), rest=True) == 0
+    assert library.asked == 1
 
 
-@on_linux
-@pytest.mark.parametrize("name", ["status", "statm", "io", "schedstat"])
-def test_a_look_costs_one_call_a_file(kept, monkeypatch, name):
-    path = f"/proc/self/{name}"
-    if kept.text(path) is None:
-        pytest.skip(f"this kernel has no {path}")
-    asked = []
-    monkeypatch.setattr(os, "pread", lambda fd, size, at, pread=os.pread: asked.append(at) or pread(fd, size, at))
-    text = kept.text(path)
-    assert asked == [0]
-    assert text.count("\n") == kept.text(path).count("\n") == Files().text(path).count("\n")
+def test_nothing_is_kept_before_the_gap_is_known_or_where_the_kernel_does_not_tell():
+    library = Library(free=30 * MIB)
+    assert library.kept.see(own(120 * MIB, 160 * MIB), rest=False) == 0
+    assert library.kept.see(own(120 * MIB, 0), rest=True) == 0
 
 
-def test_a_file_of_one_piece_that_fills_the_answer_is_read_on(kept, tmp_path):
-    long = tmp_path / "memory.stat"
-    long.write_text("x" * 50_000)
-    assert len(kept.text(str(long))) == 50_000
+def test_a_library_that_takes_long_is_left_alone_for_a_minute():
+    library = Library(free=30 * MIB, seconds=0.01)
+    for _ in range(5):
+        library.kept.see(own(20 * MIB, 20 * MIB), rest=True)
+    assert library.asked == 3
+    library.now += 61
+    library.seconds = 0.0
+    library.free = 0
+    library.kept.see(own(20 * MIB, 20 * MIB), rest=True)
+    library.free = 5 * MIB
+    assert library.kept.see(own(25 * MIB, 25 * MIB), rest=False) == 5 * MIB
 
 
-def test_what_is_too_long_for_a_kernel_file_is_no_statement(kept, tmp_path, monkeypatch):
-    monkeypatch.setattr("cgexec._kernel.kept.LARGEST", 30_000)
-    (tmp_path / "long").write_text("x" * 50_000)
-    assert kept.text(str(tmp_path / "long")) is None
-    assert any("larger than any kernel file" in note for note in kept.notes)
-
-
-def test_what_can_be_opened_and_not_read_is_absent_with_a_note(kept, tmp_path):
-    assert kept.text(str(tmp_path)) is None
-    assert any(str(tmp_path) in note for note in kept.notes)
-    assert not kept._kept
-
-
-def test_of_very_many_files_not_all_are_kept(kept, tmp_path):
-    for number in range(200):
-        (tmp_path / str(number)).write_text(str(number))
-        assert kept.text(str(tmp_path / str(number))) == str(number)
-    assert 0 < len(kept._kept) < 100
-    assert kept.text(str(tmp_path / "0")) == "0"
+@pytest.mark.skipif(allocator.free_bytes() is None, reason="the C library is not glibc 2.33 or later")
+def test_in_a_real_process_it_is_what_was_freed_until_it_is_given_back():
+    seen = run_alone("""
+        from cgexec._memory.allocator import trim
+        from cgexec._memory.gauge import Gauge
+        from cgexec._memory.kept import Kept
+        kept, gauge = Kept(), Gauge()
+        seen = [kept.see(gauge.own(), rest=True)]
+        blocks = [bytearray(b"x" * 100_000) for _ in range(1000)]
+        seen.append(kept.see(gauge.own(), rest=False))
+        del blocks[:-1]
+        seen.append(kept.see(gauge.own(), rest=False))
+        again = [bytearray(b"x" * 100_000) for _ in range(500)]
+        seen.append(kept.see(gauge.own(), rest=False))
+        del again
+        trim()
+        seen.append(kept.see(gauge.own(), rest=False))
+        answer(seen=[size / 2**20 for size in seen])
+    """)
+    before, held, freed, taken, given_back = seen.seen
+    assert before < 2
+    assert held < 4
+    assert freed == pytest.approx(95, abs=5)
+    assert taken == pytest.approx(95 - 48, abs=5)
+    assert given_back < 5

@@ -18,8 +18,8 @@ MIB = 1 << 20
 FLOOR = 20 * MIB
 
 
-def reading(used, limit=256 * MIB, processes=1, own=None):
-    return Reading(used, limit, "memory.max", own, processes, 0)
+def reading(used, limit=256 * MIB, processes=1, own=None, kept=0):
+    return Reading(used, limit, "memory.max", own, processes, 0, kept=kept)
 
 
 class Container:
@@ -123,6 +123,82 @@ def test_memory_that_ended_tasks_left_behind_is_not_taken_for_the_last_one_s():
     box.end(7)
     box.look(FLOOR + 160 * MIB, ended=7)
     assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
+
+
+def learned(size, count=8):
+    """Return a container of which it is known what a call needs."""
+    box = Container()
+    for _ in range(40):
+        box.generation(size, count)
+    return box
+
+
+def test_what_the_allocator_keeps_is_the_next_tasks_and_is_not_learned_twice():
+    box = learned(20 * MIB)
+    box.start(4)
+    left = box.look(FLOOR + 110 * MIB, kept=30 * MIB)
+    assert box.starts(left) == box.starts(box.look(FLOOR + 80 * MIB)) >= 5
+    assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
+    assert left.surplus <= 0, "nothing would come of asking it back"
+
+
+def test_what_is_kept_marks_the_most_that_was_needed_together():
+    box = Container()
+    box.start(8)
+    box.look(FLOOR)
+    box.end(4)
+    box.look(FLOOR + 160 * MIB, ended=4, kept=80 * MIB)
+    box.end(4)
+    box.look(FLOOR + 160 * MIB, ended=4, kept=160 * MIB)
+    assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_where_what_is_kept_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():
+    box = learned(20 * MIB)
+    box.start(4)
+    room = box.look(FLOOR + 200 * MIB, kept=120 * MIB)
+    assert room.available <= 256 * MIB - FLOOR - 200 * MIB + 60 * MIB
+    assert room.surplus > 0
+    assert box.look(FLOOR + 225 * MIB, kept=145 * MIB).closed
+
+
+def test_with_nothing_running_what_is_kept_is_asked_back():
+    box = learned(20 * MIB)
+    assert box.look(FLOOR + 40 * MIB, kept=40 * MIB, rested=False).surplus == pytest.approx(40 * MIB)
+
+
+def test_those_that_have_just_started_may_all_be_as_large_as_the_largest_seen():
+    box = Container(1024 * MIB)
+    for _ in range(40):
+        box.generation(10 * MIB, 8)
+    box.start(1)
+    box.look(FLOOR, seconds=0.01)
+    box.look(FLOOR + 80 * MIB, seconds=0.01)
+    box.end(1)
+    box.look(FLOOR, ended=1)
+    large = box.function.largest
+    assert large > 4 * box.function.share
+    assert box.planner.price(box.function, None) == large, "one starts where the largest would fit"
+    before = box.look(FLOOR, seconds=0.01).available
+    box.start(5)
+    young = box.look(FLOOR, seconds=0.001).available
+    assert before - young >= 5 * large - 120 * MIB, "less the margin"
+    old = box.look(FLOOR + 50 * MIB, seconds=0.5).available
+    assert old > young + 100 * MIB
+
+
+def test_growth_that_was_due_from_others_is_not_taken_for_the_last_one_s():
+    box = learned(20 * MIB)
+    box.start(8)
+    for _ in range(50):
+        box.look(FLOOR + 160 * MIB)
+    box.end(8)
+    box.look(FLOOR, ended=8)
+    for _ in range(3):
+        box.start(1)
+        box.look(FLOOR, seconds=0.001)
+    box.look(FLOOR + 60 * MIB, seconds=0.01)
+    assert box.function.largest == pytest.approx(20 * MIB, rel=0.1)
 
 
 def beside_parents(child, each=30 * MIB, count=3):

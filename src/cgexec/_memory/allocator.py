@@ -31,10 +31,13 @@ class _Mallinfo2(ctypes.Structure):  # malloc.h, glibc 2.33
 
 
 @cache  # it is asked for whenever a thread starts
-def _glibc(name: str) -> Callable[..., int] | None:
-    """Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go."""
+def _glibc(name: str, *, short: bool = False) -> Callable[..., int] | None:
+    """
+    Return glibc's function of that name, None with another C library. Called, it lets the interpreter lock go, unless
+    it is *short*: getting that again takes longer.
+    """
     try:
-        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+        found: Callable[..., int] = getattr((ctypes.PyDLL if short else ctypes.CDLL)(None), name)
     except (AttributeError, OSError, TypeError):  # musl and macOS; Windows
         return None
     return found
@@ -100,7 +103,7 @@ def pin(limit: int) -> int | None:
 
 def free_bytes() -> int | None:
     """Return what lies free in all arenas, resident or not, in bytes; None where nobody tells."""
-    mallinfo2: ctypes._FuncPointer | None = _glibc("mallinfo2")  # type: ignore[assignment]
+    mallinfo2: ctypes._FuncPointer | None = _glibc("mallinfo2", short=True)  # type: ignore[assignment]
     if mallinfo2 is None:
         return None
     mallinfo2.restype = _Mallinfo2

@@ -11,6 +11,7 @@ That is one absolute number. "What is mapped now and what is free now" would cou
 
 from typing import NamedTuple
 
+from cgexec._memory.gap import Gap
 from cgexec._memory.gauge import Own, Reading
 
 __all__ = ["Cap", "Caps"]
@@ -31,35 +32,19 @@ class Cap:
     """Follows what others use and what lies idle. Used by one thread at a time."""
 
     def __init__(self, stack: int) -> None:
-        self.stack = stack  # bytes that a thread maps for its stack
+        self.gap = Gap(stack)
         self._others: float | None = None
-        self._gap: int | None = None
-        self._threads = 0
-
-    def rest(self, own: Own, free: int | None) -> None:
-        """
-        Measure the idle gap while no task runs. *free*: what the allocator has mapped and not in use, which tasks may
-        touch again without mapping anything; None where nobody knows, and then the gap only grows by stacks.
-
-        How much of what is free has been touched is not known either, so the gap lies between two bounds, too.
-        """
-        most = max(0, own.data - own.private)
-        least = 0 if free is None and self._gap is not None else max(0, most - (free or 0))
-        self._gap, self._threads = min(max(self._gap_with(own.threads), least), most), own.threads
 
     def follow(self, reading: Reading, own: Own, margin: int) -> Caps:
         """Return what may be mapped."""
-        if self._gap is None:
-            self.rest(own, 0)
+        if not self.gap.known:
+            self.gap.rest(own, 0)
         before = own.private if reading.before is None else reading.before
         # Use was read between two looks at our own memory, which may have changed by any amount: others' is between.
         least, most = reading.used - max(before, own.private), reading.used - min(before, own.private)
         self._others = float(most) if self._others is None else min(max(self._others, least), most)
-        base = reading.limit - self._others + self._gap_with(own.threads)
+        base = reading.limit - self._others + self.gap.at(own.threads)
         if reading.processes > 1:  # each may take its part of what is free
             slack = reading.limit - margin - reading.used
             base -= max(0.0, slack * (1 - 1 / reading.processes))
         return Caps(int(base - margin), int(base - margin * 2 / 3), int(base - margin / 3))
-
-    def _gap_with(self, threads: int) -> int:
-        return (self._gap or 0) + (threads - self._threads) * self.stack

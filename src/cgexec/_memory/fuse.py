@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from cgexec._kernel.host import is_linux, is_main_interpreter
 from cgexec._memory.allocator import free_bytes
 from cgexec._memory.cap import Cap, Caps
+from cgexec._memory.gap import stack_size
 from cgexec._memory.gauge import Reading
 
 __all__ = ["Fuse", "fuse", "unfused", "why_no_fuse"]
@@ -23,8 +24,6 @@ try:
 except ImportError:  # Windows
     _resource = None  # type: ignore[assignment]
 
-# glibc's for threads where RLIMIT_STACK sets none (pthread_create(3), x86-64).
-_STACK = 2 << 20
 _MOST = (1 << 63) - 1
 
 
@@ -70,9 +69,9 @@ class Fuse:
             return
         with self._lock:
             if self._cap is None:
-                self._cap = Cap(_stack_size())
+                self._cap = Cap(stack_size())
             if rest:
-                self._cap.rest(own, free_bytes())
+                self._cap.gap.rest(own, free_bytes())
             caps = self._cap.follow(reading, own, margin)
             # What was given out is taken back when it is no longer in use.
             if own.data < caps.plan - margin // 6:
@@ -96,7 +95,7 @@ class Fuse:
         """
         with self._lock:
             if self._steps and self._cap is not None:  # until the next look, which counts it
-                more = self._cap.stack
+                more = self._cap.gap.stack
                 self._steps = tuple((soft + more, hard) for soft, hard in self._steps)
         with self._inside(self._starts):
             yield
@@ -166,16 +165,6 @@ class Fuse:
         self._starts.clear()
         self._cap = None
         self.restore()
-
-
-def _stack_size() -> int:
-    """Return the bytes that a new thread maps for its stack."""
-    own = threading.stack_size()  # asked without a size it sets the default one, whatever it was
-    if own:
-        threading.stack_size(own)
-        return own
-    soft: int = _resource.getrlimit(_resource.RLIMIT_STACK)[0]
-    return _STACK if soft == _resource.RLIM_INFINITY else soft
 
 
 _fuse = Fuse()

@@ -26,9 +26,13 @@ SURPRISE = 8
 HALF_LIFE_S = 2.0
 # Use is calm if it did not grow by more than this share of the limit in that time.
 _CALM = 0.01
+# A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
+_YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
 # has work looks once a second.
 _PAUSE_S = 2.0
+# The mean of what a call holds follows each look by this part.
+_MEAN_PART = 0.1
 # So many calls are "of late".
 _LATE = 50
 
@@ -42,9 +46,15 @@ class Running(NamedTuple):
     given: int | None
     usual: float | None
 
+    def is_young(self, now: float) -> bool:
+        """Return whether it started so lately that it will not have taken its memory yet."""
+        usual = 0.0 if self.usual is None else self.usual
+        return now - self.since <= min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
+
 
 class _Started(NamedTuple):
     used: float  # before it did
+    due: float  # what others were to take yet, if they were as most are
     calm: float  # the calm clock then
     look: int  # at which it was first seen
 
@@ -70,6 +80,9 @@ class Learning:
         self._looks = 0
         self._before = inf  # the less of what was used at the last look and at this one
         self._started: dict[Hashable, _Started] = {}
+        self._mean = self._due = (
+            0.0  # what one holds that is not young; what those that run are to take yet, if they are like that
+        )
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
         self._of_late: Most[Footprint, int] = Most()
@@ -113,19 +126,20 @@ class Learning:
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
         self.growth.see(used, _CALM * reading.limit, now)
-        self._follow(used, running, rested=rested)
+        self._follow(used, running, now, rested=rested)
         learning = {each.ident: each.footprint if each.given is None else None for each in running}
         gone = self._departures.see(learning, ended, lately)
         # *paused*: the highest point may be of any time since, in which others of the process did what they like.
         spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
         if running or gone or lately or ended:
-            self._learn(used, spike, running, ended, lately, gone)
+            self._learn(used + spike, reading.kept, running, ended, lately, gone)
+            self._see_the_youngest(running, used)
         else:
             self._high = 0.0
 
     def _measure(self, reading: Reading, now: float) -> float:
         """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
-        used = float(reading.used)
+        used = float(reading.live)
         if reading.processes > 1 and reading.own is not None:
             used = float(reading.own.private + reading.own.shared)
         source = f"{reading.source} {reading.processes > 1}"
@@ -140,29 +154,34 @@ class Learning:
         self._looked = now
         return used
 
-    def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
+    def _follow(self, used: float, running: Sequence[Running], now: float, *, rested: bool) -> None:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""
         self._before, self.used = min(self.used, used), used
         self._looks += 1
         self._started = {
-            each.ident: self._started.get(each.ident) or _Started(self._before, self._calm, self._looks)
+            each.ident: self._started.get(each.ident) or _Started(self._before, self._due, self._calm, self._looks)
             for each in running
         }
         # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
         self.floor = used if self._quiet and rested and not running else min(self.floor, used)
         self._quiet = not running
+        excess, grown = max(0.0, used - self.floor), sum(not each.is_young(now) for each in running)
+        if grown:
+            self._mean += _MEAN_PART * (excess / grown - self._mean)
+        self._due = max(0.0, self._mean * len(running) - excess)
 
     def _learn(
         self,
         used: float,
-        spike: int,
+        kept: int,
         running: Sequence[Running],
         ended: int,
         lately: Sequence[Footprint],
         gone: Mapping[Footprint, int],
     ) -> None:
         """
-        Learn from the use above the floor, and from a *spike* above what is used now.
+        Learn from the use above the floor, spikes included. What the allocator has *kept* was in use, too: it marks the
+        most that was needed together.
 
         How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
         keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
@@ -170,19 +189,18 @@ class Learning:
         """
         counts = Counter(each.footprint for each in running if each.given is None)
         counts.update({each: 1 for each in lately if each not in counts})
-        excess = max(0.0, used + spike - self.floor)
+        excess = max(0.0, used + kept - self.floor)
         given = [(each.footprint, each.given) for each in running if each.given is not None]
         self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)
         self._of_late.see(counts)
-        self._see_the_new(used + spike)
+        self._see_the_new(used)
         excess = max(0.0, excess - sum(self.corrected(each, size) for each, size in given))
         known = sum(each.share * count for each, count in self._recent.most().items())
         self.footprints.add(max(0.0, excess - max(self._high, known)), self._recent.most())
         # What is forgotten by now must not make that many share what is seen: the estimate would be too small.
         self.footprints.see(excess, larger(self._of_late.fresh, self._recent.most()))
         self._high = max(self._high, excess) if running else 0.0
-        self._see_the_youngest(running, used)
         for footprint, count in gone.items():
             footprint.ended(count)
         self._recent.ended(ended, counts, max(4, len(running)))
@@ -197,10 +215,10 @@ class Learning:
                 each.grow(self._before, used, begun)
 
     def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
-        """Take the growth since the tasks that started last for theirs."""
+        """Take the growth since the tasks that started last for theirs, beyond what others were to take yet."""
         youngest = max((self._started[each.ident].look for each in running), default=0)
         last = [each for each in running if self._started[each.ident].look == youngest]
         for each in last:
-            each.footprint.see_one(
-                min((used - self._started[each.ident].used) / len(last), SURPRISE * each.footprint.share)
-            )
+            started = self._started[each.ident]
+            grown = used - started.used - started.due
+            each.footprint.see_one(min(grown / len(last), SURPRISE * each.footprint.share))

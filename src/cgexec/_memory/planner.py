@@ -6,6 +6,7 @@ for a task unlike those seen so far, which shrinks as more are seen (the rule of
 trials comes next with a probability of about 1/n); and a margin that nothing is planned into.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
@@ -26,13 +27,13 @@ LEAST_MARGIN = 24 << 20
 _REOPEN = 0.3
 # Of the allowance for a task that is larger than those seen, this part stays until it ends.
 _LATE_PART = 0.25
-# A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
-_YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
 # A call that has been running for so long has shown as much as one that has ended, in seconds.
 _SETTLED_S = 10.0
+# Of what the allocator keeps so much will suit, at least; if no more does, this part of the margin stays free.
+_SUITS, _UNSUITED = 1 / 2, 1 / 3
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 
@@ -42,7 +43,7 @@ class Outlook(NamedTuple):
     What may be started, in bytes; -inf while the gate is closed.
 
     *roomy*: so many tasks as could be asked for would fit, known or unknown. *surplus*: what is used and nobody
-    is known to need: memory that may come back.
+    is known to need: memory that may come back, and would help.
     """
 
     available: float
@@ -101,7 +102,9 @@ class Planner:
             return self._learning.corrected(footprint, given)
         if footprint is None or not footprint.samples:
             return self._seen(footprint)
-        price = footprint.share + self._unlike(footprint)
+        price = footprint.share
+        if not self._bold:
+            price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
         return 0.0 if price * self._wanted <= _TRIFLE * self._available else price
 
     def _seen(self, footprint: Footprint | None) -> float:
@@ -124,7 +127,7 @@ class Planner:
         if self.reading is None or self.closed:
             return False
         need = self._seen(footprint) if given is None and part == 1 else self.needed(footprint, given)
-        return need <= (part * self.plan - self.reading.used) / max(1, self.reading.processes) - self._unseen
+        return need <= (part * self.plan - self.reading.live) / max(1, self.reading.processes) - self._unseen
 
     def untaken(self, running: Iterable[Hashable]) -> float:
         """Return what these, the last started first, have been promised beyond the growth since they started."""
@@ -178,12 +181,17 @@ class Planner:
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
-        slack = (self.plan - reading.used) / processes
-        available = slack - unseen - surprise
+        room = (self.plan - reading.live) / processes - unseen - surprise
+        # Not all that is kept may suit the next task: what then comes on top has to fit below the limit all the same.
+        fresh = (reading.room + reading.kept * _SUITS - margin * _UNSUITED) / processes - unseen
+        available = min(room, fresh)
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
-        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus=excess - whole)
+        surplus = excess - whole
+        if self.closed or fresh < room or not running:
+            surplus += reading.kept
+        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 
     def _gate(self, reading: Reading) -> None:
         if reading.used > self.plan:
@@ -205,14 +213,8 @@ class Planner:
 
         The sum over all is blind to it where the floor has risen unnoticed: results kept, caches filled.
         """
-        youngest = []
-        for each in sorted(running, key=lambda one: -one.since):
-            usual = 0.0 if each.usual is None else each.usual
-            young = min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
-            if now - each.since > young:
-                break
-            youngest.append(each.ident)
-        return self.untaken(youngest)
+        youngest = itertools.takewhile(lambda each: each.is_young(now), sorted(running, key=lambda one: -one.since))
+        return self.untaken(each.ident for each in youngest)
 
     def _dearest(self, running: Sequence[Running], now: float) -> float:
         """
@@ -249,6 +251,9 @@ class Planner:
         if self._bold:
             return 0.0
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
-        # One more of the largest seen must fit below the limit, if need be into the margin.
-        large = max((each.largest - each.share for each in counts), default=0.0) - self.margin
-        return max(unlike, large)
+        # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:
+        # below the limit, if need be into the margin.
+        large = max((each.largest - each.share for each in counts), default=0.0)
+        fresh = [each.footprint for each in running if each.given is None and each.is_young(now)]
+        young = sum(each.largest - each.share for each in fresh)
+        return max(unlike, max(large, young) - self.margin)
