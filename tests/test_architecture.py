@@ -44,7 +44,7 @@ INSIDE = {
         {"footprints"},
         {"gauge", "departures", "corrections"},
         {"spikes", "gap"},
-        {"learning", "relief", "cap", "kept", "cadence"},
+        {"learning", "relief", "cap", "reusable", "cadence"},
         {"planner"},
         {"fuse"},
         {"__init__"},

@@ -23,6 +23,7 @@ from cgexec._executor import ThreadPoolExecutor
 from cgexec._kernel.files import Files
 from cgexec._kernel.kept import KeptFiles
 from cgexec._memory.gauge import Gauge, Reading
+from cgexec._memory.reusable import Reusable
 from cgexec._pool import ticker as ticking
 from cgexec._pool import watch as watching
 from cgexec._pool.hands import Hands
@@ -300,21 +301,17 @@ class _Watch(watching.Watch):
         super().__init__()
         self.gauge = Gauge()
         self.gauge.files = _Reopened(root)
+        self.reusable = Reusable(lambda: None)  # the allocator is the real one
 
     def add(self, crew: Hands) -> None:
         if crew.care.fuse:
             raise ValueError("cgexec.testing.inside: expected memory_fuse=False, as the fuse holds the real process")
         super().add(crew)
 
-    # The allocator is the real one.
     share_arena = staticmethod(lambda: None)
 
     def _pin(self, pools: list[Claim], reading: Reading) -> None:
         """Leave it."""
-
-    def _kept(self, _pools: list[Claim], _reading: Reading) -> int:
-        """Return what is said where nothing is known."""
-        return 0
 
 
 def _bytes(size: str | float) -> int:

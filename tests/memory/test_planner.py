@@ -18,8 +18,8 @@ MIB = 1 << 20
 FLOOR = 20 * MIB
 
 
-def reading(used, limit=256 * MIB, processes=1, own=None, kept=0):
-    return Reading(used, limit, "memory.max", own, processes, 0, kept=kept)
+def reading(used, limit=256 * MIB, processes=1, own=None, reusable=0):
+    return Reading(used, limit, "memory.max", own, processes, 0, reusable=reusable)
 
 
 class Container:
@@ -133,38 +133,38 @@ def learned(size, count=8):
     return box
 
 
-def test_what_the_allocator_keeps_is_the_next_tasks_and_is_not_learned_twice():
+def test_what_is_reusable_is_the_next_tasks_and_is_not_learned_twice():
     box = learned(20 * MIB)
     box.start(4)
-    left = box.look(FLOOR + 110 * MIB, kept=30 * MIB)
+    left = box.look(FLOOR + 110 * MIB, reusable=30 * MIB)
     assert box.starts(left) == box.starts(box.look(FLOOR + 80 * MIB)) >= 5
     assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
     assert left.surplus <= 0, "nothing would come of asking it back"
 
 
-def test_what_is_kept_marks_the_most_that_was_needed_together():
+def test_what_is_reusable_marks_the_most_that_was_needed_together():
     box = Container()
     box.start(8)
     box.look(FLOOR)
     box.end(4)
-    box.look(FLOOR + 160 * MIB, ended=4, kept=80 * MIB)
+    box.look(FLOOR + 160 * MIB, ended=4, reusable=80 * MIB)
     box.end(4)
-    box.look(FLOOR + 160 * MIB, ended=4, kept=160 * MIB)
+    box.look(FLOOR + 160 * MIB, ended=4, reusable=160 * MIB)
     assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
 
 
-def test_where_what_is_kept_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():
+def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():
     box = learned(20 * MIB)
     box.start(4)
-    room = box.look(FLOOR + 200 * MIB, kept=120 * MIB)
+    room = box.look(FLOOR + 200 * MIB, reusable=120 * MIB)
     assert room.available <= 256 * MIB - FLOOR - 200 * MIB + 60 * MIB
     assert room.surplus > 0
-    assert box.look(FLOOR + 225 * MIB, kept=145 * MIB).closed
+    assert box.look(FLOOR + 225 * MIB, reusable=145 * MIB).closed
 
 
-def test_with_nothing_running_what_is_kept_is_asked_back():
+def test_with_nothing_running_what_is_reusable_is_asked_back():
     box = learned(20 * MIB)
-    assert box.look(FLOOR + 40 * MIB, kept=40 * MIB, rested=False).surplus == pytest.approx(40 * MIB)
+    assert box.look(FLOOR + 40 * MIB, reusable=40 * MIB, rested=False).surplus == pytest.approx(40 * MIB)
 
 
 def test_those_that_have_just_started_may_all_be_as_large_as_the_largest_seen():

@@ -58,7 +58,7 @@ class Reading(NamedTuple):
     ``memory.high`` there, or what CGEXEC_MEMORY says; *source* where it stands. *processes* are those that share it, as
     far as can be seen. *before* is the process's own private memory just before *used* was read, as ``own.private`` is
     just after; None if not asked for. *alone*: nothing counts what the container uses, so *used* is this process's own.
-    *kept*: of *used*, what the allocator keeps free, and the next task can have without use growing; see `Kept`.
+    *reusable*: of *used*, what lies free in the allocator, and the next task can have without use growing.
     """
 
     used: int
@@ -69,7 +69,7 @@ class Reading(NamedTuple):
     oom_kills: int | None
     before: int | None = None
     alone: bool = False
-    kept: int = 0
+    reusable: int = 0
 
     def part(self) -> "Reading":
         """Return it with the part of the limit that is this process's, where what the others use is not known."""
@@ -85,7 +85,7 @@ class Reading(NamedTuple):
     @property
     def live(self) -> int:
         """What is used, and not free for the next task."""
-        return self.used - self.kept
+        return self.used - self.reusable
 
 
 class _Level(NamedTuple):

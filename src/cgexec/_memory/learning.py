@@ -132,7 +132,7 @@ class Learning:
         # *paused*: the highest point may be of any time since, in which others of the process did what they like.
         spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
         if running or gone or lately or ended:
-            self._learn(used + spike, reading.kept, running, ended, lately, gone)
+            self._learn(used + spike, reading.reusable, running, ended, lately, gone)
             self._see_the_youngest(running, used)
         else:
             self._high = 0.0
@@ -173,15 +173,15 @@ class Learning:
     def _learn(
         self,
         used: float,
-        kept: int,
+        reusable: int,
         running: Sequence[Running],
         ended: int,
         lately: Sequence[Footprint],
         gone: Mapping[Footprint, int],
     ) -> None:
         """
-        Learn from the use above the floor, spikes included. What the allocator has *kept* was in use, too: it marks the
-        most that was needed together.
+        Learn from the use above the floor, spikes included. What is *reusable* was in use, too: it marks the most that
+        was needed together.
 
         How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
         keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
@@ -189,7 +189,7 @@ class Learning:
         """
         counts = Counter(each.footprint for each in running if each.given is None)
         counts.update({each: 1 for each in lately if each not in counts})
-        excess = max(0.0, used + kept - self.floor)
+        excess = max(0.0, used + reusable - self.floor)
         given = [(each.footprint, each.given) for each in running if each.given is not None]
         self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)

@@ -32,7 +32,7 @@ _LATE_PART = 0.25
 _TRIFLE = 0.5
 # A call that has been running for so long has shown as much as one that has ended, in seconds.
 _SETTLED_S = 10.0
-# Of what the allocator keeps so much will suit, at least; if no more does, this part of the margin stays free.
+# Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free.
 _SUITS, _UNSUITED = 1 / 2, 1 / 3
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
@@ -182,15 +182,15 @@ class Planner:
         surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
         room = (self.plan - reading.live) / processes - unseen - surprise
-        # Not all that is kept may suit the next task: what then comes on top has to fit below the limit all the same.
-        fresh = (reading.room + reading.kept * _SUITS - margin * _UNSUITED) / processes - unseen
+        # Not all that is reusable may suit the next task: what then comes on top has to fit below the limit, too.
+        fresh = (reading.room + reading.reusable * _SUITS - margin * _UNSUITED) / processes - unseen
         available = min(room, fresh)
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
         surplus = excess - whole
         if self.closed or fresh < room or not running:
-            surplus += reading.kept
+            surplus += reading.reusable
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 
     def _gate(self, reading: Reading) -> None:

@@ -19,9 +19,9 @@ from cgexec._memory.allocator import pin, share_arena
 from cgexec._memory.cadence import HELD_S, LEAST_S, MOST_S, SHARE, UNLIMITED_S, Cadence, Next
 from cgexec._memory.fuse import fuse
 from cgexec._memory.gauge import Gauge, Reading
-from cgexec._memory.kept import Kept
 from cgexec._memory.planner import Planner, margin_of
 from cgexec._memory.relief import Relief
+from cgexec._memory.reusable import Reusable
 from cgexec._memory.thrash import Thrash
 from cgexec._pool import holding, ticker
 from cgexec._pool.crowd import Crowd
@@ -64,7 +64,7 @@ class Watch:
         self.planner = Planner()
         self.relief = Relief()
         self.thrash = Thrash()
-        self.kept = Kept()
+        self.reusable = Reusable()
         self.crowd = Crowd()
         self.reports = Reports()
         self.lulls = Lulls()
@@ -199,7 +199,7 @@ class Watch:
             pool.crew.state.shared = reading.processes > 1
         self.reports.start(reading)
         reading = reading.part()
-        reading = reading._replace(kept=self._kept(pools, reading))
+        reading = reading._replace(reusable=self._reusable(pools, reading))
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
         margin += self._for_files(reading, pools, margin, begin)
         armed = self._arm(pools, reading, margin)
@@ -303,11 +303,11 @@ class Watch:
         """Return whether what a task has freed is the next one's, whichever of the pools has it."""
         return reading.processes <= 1 and all(pool.crew.shares_arena and not pool.care.callers for pool in pools)
 
-    def _kept(self, pools: list[Claim], reading: Reading) -> int:
+    def _reusable(self, pools: list[Claim], reading: Reading) -> int:
         """Return the bytes that the allocator keeps for the next task."""
         if reading.own is None or self._pinned or not self._shares_arena(pools, reading):
             return 0
-        return min(reading.used, self.kept.see(reading.own, rest=not any(pool.need.busy for pool in pools)))
+        return min(reading.used, self.reusable.see(reading.own, rest=not any(pool.need.busy for pool in pools)))
 
     def _pin(self, pools: list[Claim], reading: Reading) -> None:
         """Have the allocator keep nothing, where others cannot have it: in other arenas, in other processes."""

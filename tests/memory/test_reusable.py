@@ -1,11 +1,11 @@
-"""What the allocator keeps for the next task: by hand-made readings, and of real processes."""
+"""What lies free in the allocator for the next task: by hand-made readings, and of real processes."""
 
 import pytest
 
 from cgexec._memory import allocator
 from cgexec._memory.gap import Gap
 from cgexec._memory.gauge import Own
-from cgexec._memory.kept import Kept
+from cgexec._memory.reusable import Reusable
 from support.lab import MIB, run_alone
 
 STACK = 8 * MIB
@@ -20,7 +20,7 @@ class Library:
 
     def __init__(self, free=0, seconds=0.0):
         self.free, self.seconds, self.now, self.asked = free, seconds, 100.0, 0
-        self.kept = Kept(self.say, lambda: self.now, STACK)
+        self.reusable = Reusable(self.say, lambda: self.now, STACK)
 
     def say(self):
         self.now += self.seconds
@@ -28,28 +28,30 @@ class Library:
         return self.free
 
 
-def test_what_is_free_and_resident_is_kept():
+def test_what_is_free_and_resident_is_reusable():
     library = Library()
-    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)  # 40 MiB are mapped and were never touched
+    library.reusable.see(own(20 * MIB, 60 * MIB), rest=True)  # 40 MiB are mapped and were never touched
     library.free = 30 * MIB
-    assert library.kept.see(own(120 * MIB, 160 * MIB), rest=False) == 30 * MIB
+    assert library.reusable.see(own(120 * MIB, 160 * MIB), rest=False) == 30 * MIB
 
 
-def test_what_was_given_back_is_free_and_not_kept():
+def test_what_was_given_back_is_not():
     library = Library()
-    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)
+    library.reusable.see(own(20 * MIB, 60 * MIB), rest=True)
     library.free = 30 * MIB
-    assert library.kept.see(own(100 * MIB, 160 * MIB), rest=False) == 10 * MIB
-    assert library.kept.see(own(60 * MIB, 160 * MIB), rest=False) == 0
+    assert library.reusable.see(own(100 * MIB, 160 * MIB), rest=False) == 10 * MIB
+    assert library.reusable.see(own(60 * MIB, 160 * MIB), rest=False) == 0
 
 
 def test_stacks_of_threads_started_later_are_not_touched_either():
     library = Library()
-    library.kept.see(own(20 * MIB, 60 * MIB), rest=True)
+    library.reusable.see(own(20 * MIB, 60 * MIB), rest=True)
     library.free = 30 * MIB
-    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
-    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=3), rest=False) == 30 * MIB, "they stay mapped"
-    assert library.kept.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
+    assert library.reusable.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
+    assert library.reusable.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=3), rest=False) == 30 * MIB, (
+        "they stay mapped"
+    )
+    assert library.reusable.see(own(50 * MIB, 90 * MIB + 4 * STACK, threads=5), rest=False) == 30 * MIB
 
 
 def test_no_more_stacks_stay_mapped_than_the_library_keeps():
@@ -61,30 +63,30 @@ def test_no_more_stacks_stay_mapped_than_the_library_keeps():
     assert gap.at(9) == STACK
 
 
-def test_nothing_is_kept_where_nobody_tells_and_nobody_is_asked_again():
+def test_nothing_is_where_nobody_tells_and_nobody_is_asked_again():
     library = Library(free=None)
-    assert library.kept.see(own(20 * MIB, 60 * MIB), rest=True) == 0
-    assert library.kept.see(own(20 * MIB, 60 * MIB), rest=True) == 0
+    assert library.reusable.see(own(20 * MIB, 60 * MIB), rest=True) == 0
+    assert library.reusable.see(own(20 * MIB, 60 * MIB), rest=True) == 0
     assert library.asked == 1
 
 
-def test_nothing_is_kept_before_the_gap_is_known_or_where_the_kernel_does_not_tell():
+def test_nothing_is_before_the_gap_is_known_or_where_the_kernel_does_not_tell():
     library = Library(free=30 * MIB)
-    assert library.kept.see(own(120 * MIB, 160 * MIB), rest=False) == 0
-    assert library.kept.see(own(120 * MIB, 0), rest=True) == 0
+    assert library.reusable.see(own(120 * MIB, 160 * MIB), rest=False) == 0
+    assert library.reusable.see(own(120 * MIB, 0), rest=True) == 0
 
 
 def test_a_library_that_takes_long_is_left_alone_for_a_minute():
     library = Library(free=30 * MIB, seconds=0.01)
     for _ in range(5):
-        library.kept.see(own(20 * MIB, 20 * MIB), rest=True)
+        library.reusable.see(own(20 * MIB, 20 * MIB), rest=True)
     assert library.asked == 3
     library.now += 61
     library.seconds = 0.0
     library.free = 0
-    library.kept.see(own(20 * MIB, 20 * MIB), rest=True)
+    library.reusable.see(own(20 * MIB, 20 * MIB), rest=True)
     library.free = 5 * MIB
-    assert library.kept.see(own(25 * MIB, 25 * MIB), rest=False) == 5 * MIB
+    assert library.reusable.see(own(25 * MIB, 25 * MIB), rest=False) == 5 * MIB
 
 
 @pytest.mark.skipif(allocator.free_bytes() is None, reason="the C library is not glibc 2.33 or later")
@@ -92,18 +94,18 @@ def test_in_a_real_process_it_is_what_was_freed_until_it_is_given_back():
     seen = run_alone("""
         from cgexec._memory.allocator import trim
         from cgexec._memory.gauge import Gauge
-        from cgexec._memory.kept import Kept
-        kept, gauge = Kept(), Gauge()
-        seen = [kept.see(gauge.own(), rest=True)]
+        from cgexec._memory.reusable import Reusable
+        reusable, gauge = Reusable(), Gauge()
+        seen = [reusable.see(gauge.own(), rest=True)]
         blocks = [bytearray(b"x" * 100_000) for _ in range(1000)]
-        seen.append(kept.see(gauge.own(), rest=False))
+        seen.append(reusable.see(gauge.own(), rest=False))
         del blocks[:-1]
-        seen.append(kept.see(gauge.own(), rest=False))
+        seen.append(reusable.see(gauge.own(), rest=False))
         again = [bytearray(b"x" * 100_000) for _ in range(500)]
-        seen.append(kept.see(gauge.own(), rest=False))
+        seen.append(reusable.see(gauge.own(), rest=False))
         del again
         trim()
-        seen.append(kept.see(gauge.own(), rest=False))
+        seen.append(reusable.see(gauge.own(), rest=False))
         answer(seen=[size / 2**20 for size in seen])
     """)
     before, held, freed, taken, given_back = seen.seen

@@ -1,9 +1,9 @@
 """
-What the allocator keeps: freed by tasks that have ended, not given back to the kernel, and the next task's without use
-growing. Where all threads share an arena it is as good as free.
+What lies free in the allocator: freed by tasks that have ended, not given back to the kernel, and the next task's
+without use growing. Where all threads share an arena it is as good as free.
 
 The C library tells what is free in its arenas, touched or not. Of the arenas no more has never been touched, or was
-given back, than all that is mapped and not resident, less the idle gap; the rest is kept.
+given back, than all that is mapped and not resident, less the idle gap; the rest is reusable.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from cgexec._memory.allocator import free_bytes
 from cgexec._memory.gap import Gap, stack_size
 from cgexec._memory.gauge import Own
 
-__all__ = ["Kept"]
+__all__ = ["Reusable"]
 
 # The C library goes through a list of all free blocks for it, under the arena's lock. Where that takes longer than so
 # many seconds so many times in a row (once may be the quota, run out in the middle), it is left alone for so many.
@@ -23,7 +23,7 @@ _LONG_S, _TIMES, _ALONE_S = 0.005, 3, 60.0
 _SPARE = 40 << 20
 
 
-class Kept:
+class Reusable:
     """Used by one thread at a time. *free* is `free_bytes`, *clock* in seconds."""
 
     def __init__(
