@@ -80,9 +80,8 @@ class Learning:
         self._looks = 0
         self._before = inf  # the less of what was used at the last look and at this one
         self._started: dict[Hashable, _Started] = {}
-        self._mean = self._due = (
-            0.0  # what one holds that is not young; what those that run are to take yet, if they are like that
-        )
+        self._mean = 0.0  # of what calls hold that are not young, any function's
+        self._due = 0.0  # what those that run are to take yet, if they are like that
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
         self._of_late: Most[Footprint, int] = Most()
