@@ -80,6 +80,7 @@ INSIDE = {
         {"saturation"},
         {"door", "draining", "stock_names"},
         {"awaiting"},
+        {"streaming"},
         {"front"},
         {"__init__"},
     ],

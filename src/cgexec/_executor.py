@@ -17,7 +17,7 @@ from cgexec._adaptive.profile import Profile
 from cgexec._leftovers import Leftovers
 from cgexec._limits import Limits
 from cgexec._options import Options, view
-from cgexec._pool import awaiting, mapping
+from cgexec._pool import awaiting, mapping, streaming
 from cgexec._pool.admission import Admission
 from cgexec._pool.crew import Crew
 from cgexec._pool.front import Pool
@@ -284,12 +284,12 @@ class ThreadPoolExecutor(StockNames, Stock):  # type: ignore[misc]  # typeshed k
 
         Args:
             fn: takes as many arguments as there are iterables.
-            *iterables: ordinary ones, or a single asynchronous one; while that is waited for no result is given.
+            *iterables: ordinary ones, or a single asynchronous one, which a task of its own asks.
             buffersize: tasks handed in whose results have not been taken. Default: twice the workers.
             ordered: False gives results as they come.
         """
         mapping.check_buffersize(buffersize)
-        calls = awaiting.each_call(iterables)
+        calls = streaming.each_call(iterables)
         if self._cgexec_pool is None:
             ahead = buffersize or 2 * self._max_workers
             return _off.stream(self, fn, calls, ahead, ordered, awaiting.AsyncioLoop)

@@ -1,7 +1,7 @@
 """CGEXEC_MODE=off: the standard pool, and as much of ours as it can answer for, so that programs keep working."""
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as Stock
 from contextvars import Context, copy_context
@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from cgexec._leftovers import Leftovers, Unstarted
-from cgexec._pool import awaiting
+from cgexec._pool import awaiting, streaming
 from cgexec._pool.front import join
 from cgexec._pool.look import Stats
 
@@ -34,7 +34,7 @@ async def run(
 
 
 def stream(
-    pool: Stock, fn: Callable[..., Any], calls: AsyncGenerator[tuple[Any, ...], None], ahead: int, ordered: bool,
+    pool: Stock, fn: Callable[..., Any], calls: streaming.Calls, ahead: int, ordered: bool,
     make_loop: Callable[[], awaiting.Loop],
 ) -> AsyncIterator[Any]:  # fmt: skip
     """Yield the results of the calls."""
@@ -43,7 +43,7 @@ def stream(
     def hand_in(args: tuple[Any, ...]) -> Future[Any]:
         return Stock.submit(pool, _call_in, context.copy(), fn, args, {})
 
-    return awaiting.stream(hand_in, calls, ahead, ordered, make_loop, pool)
+    return streaming.stream(hand_in, calls, ahead, ordered, make_loop, pool)
 
 
 def stats(pool: Stock, name: str) -> Stats:

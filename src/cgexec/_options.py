@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cgexec._pool import awaiting, mapping
+from cgexec._pool import awaiting, mapping, streaming
 from cgexec._pool.task import Extra
 from cgexec._settings import check_seconds
 from cgexec._workload import parse_memory
@@ -76,7 +76,7 @@ class Options:
         if pool is None:
             return self._executor.stream(fn, *iterables, buffersize=buffersize, ordered=ordered)
         mapping.check_buffersize(buffersize)
-        calls = awaiting.each_call(iterables)
+        calls = streaming.each_call(iterables)
         return pool.stream(fn, calls, buffersize, ordered, self._extra, awaiting.AsyncioLoop, self._executor)
 
 

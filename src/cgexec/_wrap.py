@@ -13,7 +13,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from cgexec._leftovers import Leftovers
 from cgexec._limits import Limits
 from cgexec._options import Options, view
-from cgexec._pool import awaiting, mapping
+from cgexec._pool import awaiting, mapping, streaming
 from cgexec._pool.admission import Admission
 from cgexec._pool.front import Pool
 from cgexec._pool.inner import Inner, inner
@@ -226,7 +226,7 @@ class BoundedExecutor(Executor):
     ) -> AsyncIterator[T]:
         """Iterate over the results of ``map(fn, *iterables)`` with ``async for``; see `ThreadPoolExecutor.stream`."""
         mapping.check_buffersize(buffersize)
-        calls = awaiting.each_call(iterables)
+        calls = streaming.each_call(iterables)
         return self._cgexec_pool.stream(fn, calls, buffersize, ordered, Extra(), awaiting.AsyncioLoop, self)
 
     def options(

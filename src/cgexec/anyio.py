@@ -6,7 +6,7 @@ Needs the extra: ``pip install "cgexec[anyio]"``. Under plain asyncio the pool's
 same without it.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar, Unpack
 
@@ -14,7 +14,7 @@ from cgexec import _off
 from cgexec._executor import ThreadPoolExecutor
 from cgexec._leftovers import Leftovers
 from cgexec._limiter import LimiterSize
-from cgexec._pool import awaiting, mapping
+from cgexec._pool import awaiting, mapping, streaming
 from cgexec._pool.here import trio_token
 from cgexec._pool.task import Extra
 from cgexec._told import Told
@@ -64,6 +64,23 @@ class _AnyLoop:
     async def pause(self) -> None:
         await anyio.lowlevel.checkpoint()
 
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> Callable[[], object]:
+        if trio_token() is None:
+            return awaiting.AsyncioLoop().start(fn, ended)
+        import trio
+
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    await fn()
+            finally:
+                ended()
+
+        trio.lowlevel.spawn_system_task(run, context=copy_context())
+        return scope.cancel
+
 
 async def run(
     pool: ThreadPoolExecutor | BoundedExecutor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -92,7 +109,7 @@ def stream(
     ``async with aclosing(stream(...)) as results``.
     """
     mapping.check_buffersize(buffersize)
-    inner, calls = pool._cgexec_pool, awaiting.each_call(iterables)  # noqa: SLF001
+    inner, calls = pool._cgexec_pool, streaming.each_call(iterables)  # noqa: SLF001
     if inner is None:
         assert isinstance(pool, ThreadPoolExecutor), "no other is the standard pool"
         ahead = buffersize or 2 * pool.stats().limit

@@ -5,8 +5,7 @@ A waiting coroutine has no thread to block, so its task stands in the line by it
 turn comes, and the coroutine is woken when it has ended. A cancelled coroutine cancels its task, which leaves the line.
 """
 
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from threading import Thread
 from time import monotonic
@@ -14,10 +13,8 @@ from typing import Any, Protocol
 
 from cgexec._pool.door import Door
 
-__all__ = ["AsyncioLoop", "Loop", "each_call", "result_of", "stream", "threads_ended"]
+__all__ = ["AsyncioLoop", "Loop", "result_of", "threads_ended"]
 
-# Tasks handed in at one go before other coroutines get a turn: a millisecond or so.
-_AT_ONCE = 100
 # Between two looks whether the last threads have ended, which takes them microseconds.
 _SOON = 0.001
 
@@ -36,6 +33,12 @@ class Loop(Protocol):
 
     async def pause(self) -> None:
         """Let others run."""
+
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> Callable[[], object]:
+        """
+        Run *fn*, which should not raise, in a task of its own and a copy of the present context; return what cancels
+        it. *ended* is called at its end, also if it was cancelled before it began.
+        """
 
 
 class AsyncioLoop:
@@ -66,6 +69,11 @@ class AsyncioLoop:
     async def pause(self) -> None:
         await self._asyncio.sleep(0)
 
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> Callable[[], object]:
+        task = self._loop.create_task(fn())
+        task.add_done_callback(lambda _: ended())
+        return task.cancel  # which keeps the task
+
 
 async def result_of(future: Future[Any], loop: Loop, door: Door | None) -> Any:
     """
@@ -88,97 +96,6 @@ async def result_of(future: Future[Any], loop: Loop, door: Door | None) -> Any:
         return future.result()
     finally:
         del future  # or: error, traceback, this frame, future, error
-
-
-async def each_call(iterables: tuple[Any, ...]) -> AsyncGenerator[tuple[Any, ...], None]:
-    """Yield the arguments of each call of a `map` over *iterables*: ordinary ones, or a single asynchronous one."""
-    if len(iterables) == 1 and hasattr(iterables[0], "__aiter__"):
-        async for each in iterables[0]:
-            yield (each,)
-        return
-    for args in zip(*iterables, strict=False):
-        yield args
-
-
-async def stream(
-    hand_in: Callable[[tuple[Any, ...]], Future[Any]],
-    calls: AsyncGenerator[tuple[Any, ...], None],
-    ahead: int,
-    ordered: bool,
-    make_loop: Callable[[], Loop],
-    keep: object,
-) -> AsyncIterator[Any]:
-    """
-    Yield the results of *calls*, with at most *ahead* tasks handed in whose results have not been taken.
-
-    *keep* lives as long as they come: the executor, which somebody may have made for this alone.
-    """
-    loop = make_loop()
-    window = _Window(loop, ordered)
-    more = True
-    try:
-        while True:
-            at_once = 0
-            while more and len(window) < ahead:
-                try:
-                    args = await anext(calls)
-                except StopAsyncIteration:
-                    more = False
-                    break
-                window.add(hand_in(args))
-                at_once += 1
-                if at_once % _AT_ONCE == 0:
-                    await loop.pause()
-            if not window:
-                return
-            yield (await window.next()).result()
-    finally:
-        window.cancel()
-        await calls.aclose()
-        del keep
-
-
-class _Window:
-    """The futures of a stream that were handed in and whose results have not been taken. For one coroutine."""
-
-    def __init__(self, loop: Loop, ordered: bool) -> None:
-        self._loop = loop
-        self._ordered = ordered
-        self._pending: dict[Future[Any], None] = {}  # in order
-        self._ended: deque[Future[Any]] = deque()
-        self._signal = loop.event()
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    def add(self, future: Future[Any]) -> None:
-        self._pending[future] = None
-        future.add_done_callback(lambda each: self._loop.call_soon(self._arrived, each))
-
-    def _arrived(self, future: Future[Any]) -> None:
-        self._ended.append(future)
-        self._signal.set()
-
-    async def next(self) -> Future[Any]:
-        """Wait for the first of the line or, unordered, for whichever ends first, and take it out."""
-        while True:
-            if self._ordered:
-                self._ended.clear()
-                found = next(iter(self._pending))
-                if found.done():
-                    break
-            elif self._ended:
-                found = self._ended.popleft()
-                break
-            self._signal = self._loop.event()
-            await self._loop.wait(self._signal, None)
-        del self._pending[found]
-        return found
-
-    def cancel(self) -> None:
-        """Cancel what has not started."""
-        for future in self._pending:
-            future.cancel()
 
 
 async def threads_ended(threads: Iterable[Thread], deadline: float | None, loop: Loop) -> None:

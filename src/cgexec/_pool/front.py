@@ -4,7 +4,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
 from time import monotonic
@@ -14,7 +14,7 @@ from cgexec._adaptive.bounds import bounds
 from cgexec._adaptive.profile import Known, Profile, of_totals
 from cgexec._explain import term_lines
 from cgexec._leftovers import Leftovers
-from cgexec._pool import awaiting, draining, endings, sizes, ticker
+from cgexec._pool import awaiting, draining, endings, sizes, streaming, ticker
 from cgexec._pool.adapting import Adapter
 from cgexec._pool.admission import Admission
 from cgexec._pool.door import Door
@@ -361,7 +361,7 @@ class Pool:
         return leftovers
 
     def stream(
-        self, fn: Callable[..., Any], calls: AsyncGenerator[tuple[Any, ...], None], ahead: int | None, ordered: bool,
+        self, fn: Callable[..., Any], calls: streaming.Calls, ahead: int | None, ordered: bool,
         extra: Extra, make_loop: Callable[[], awaiting.Loop], keep: object,
     ) -> AsyncIterator[Any]:  # fmt: skip
         """Yield the results of the calls, running ahead by so many. *keep* lives as long as they come."""
@@ -370,7 +370,7 @@ class Pool:
         def hand_in(args: tuple[Any, ...]) -> Future[Any]:
             return self.line_up((fn, args, None), extra._replace(context=context.copy()))
 
-        return awaiting.stream(hand_in, calls, ahead or 2 * self.state.limit, ordered, make_loop, keep)
+        return streaming.stream(hand_in, calls, ahead or 2 * self.state.limit, ordered, make_loop, keep)
 
 
 def _places(kept: Settings, limit: int) -> float:

@@ -53,7 +53,7 @@ AGAIN = 5  # for want of memory; its future is open, and it is to be run again
 RETURNED = 6  # it did not run, and its submitter was told: as if it had never been there
 
 # Whose done-callbacks wake a coroutine: that of ``loop.run_in_executor`` and `asyncio.wrap_future`, and ours.
-_AWAITING = frozenset({"asyncio.futures", "cgexec._pool.awaiting"})
+_AWAITING = frozenset({"asyncio.futures", "cgexec._pool.awaiting", "cgexec._pool.streaming"})
 
 # A task that has run out of memory so often beside others is run alone the next time, and then for the last time.
 ALONE = 3
