@@ -254,6 +254,5 @@ class Planner:
         # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:
         # below the limit, if need be into the margin.
         large = max((each.largest - each.share for each in counts), default=0.0)
-        fresh = [each.footprint for each in running if each.given is None and each.is_young(now)]
-        young = sum(each.largest - each.share for each in fresh)
-        return max(unlike, max(large, young) - self.margin)
+        young = [each.footprint for each in running if each.given is None and each.is_young(now)]
+        return max(unlike, max(large, sum(each.largest - each.share for each in young)) - self.margin)
