@@ -54,6 +54,33 @@ def test_the_last_ask_is_told():
     assert not asks.was_taken()
 
 
+def grown(tasks, *, size=200, looks=20, **changes):
+    """Return the size, and why it grew no further, of a pool of which so many tasks end in a tenth of a second."""
+    bench = Bench(size, gil=True, cpus=1.0, ceiling=5000, **changes)
+    for _ in range(looks):
+        ended = tasks * bench.controller.size // size
+        decision = bench.step(cpu=ended * 0.5e-3, ended=ended)
+    return decision.size, decision.reason
+
+
+def test_no_more_grow_than_may_ask_for_the_lock_at_once_when_a_quota_begins_again():
+    size, reason = grown(400)
+    assert size == 385
+    assert "on the interpreter lock" in reason
+
+
+def test_those_that_wait_for_long_are_not_ready_at_once():
+    size, _ = grown(20)
+    assert size > 1000
+    size, _ = grown(100)
+    assert 385 < size <= 770
+
+
+def test_without_a_quota_nothing_runs_out():
+    size, _ = grown(400, periods=None, throttled=None, queued=0.0)
+    assert size > 385
+
+
 def test_nothing_is_known_where_sleeps_are_not_counted():
     asks = Asks()
     for _ in range(8):

@@ -238,13 +238,14 @@ class Controller:
 
     def _grow(self, sample: Sample, view: View) -> tuple[int, str]:
         size = self.size
-        if size >= sample.ceiling:
-            return size, "at the ceiling"
+        ceiling, why = min((sample.ceiling, "at the ceiling"), self._gil.ceiling(size, view, sample.cpus))
+        if size >= ceiling:
+            return size, why
         if self._up.holds(sample.time, view, sample.cpus):
             return size, f"more brought nothing; tried again in {self._up.until - sample.time:.0f} s"
         lone, asked = self._gil.alone(sample), max(view.asked, 1e-9)
         step = min(aim(view) / max(wanted(view), 1e-9), max(2.0, min(MOST_STEP, FREE * lone / asked)))
-        larger = max(size + 1, math.floor(size * step))
+        larger = min(ceiling, max(size + 1, math.floor(size * step)))
         larger = min(larger, size + 1 + math.floor((aim(view) - wanted(view)) * sample.cpus * QUICK_S / START_S))
         if self._pace.seen is None:
             larger = min(larger, self._without_evidence(sample, lone / asked))

@@ -1,8 +1,10 @@
 """Whether tasks wait for the interpreter lock: by the use of the CPUs, and how often it is found taken. Pure."""
 
+import math
+import sys
 from typing import NamedTuple
 
-from cgexec._adaptive.reasons import OURS, SOME_THROTTLED, crowded
+from cgexec._adaptive.reasons import OURS, PERIOD_S, SOME_THROTTLED, crowded
 from cgexec._adaptive.samples import Sample, View
 
 __all__ = ["USED_UP", "InterpreterLock"]
@@ -15,6 +17,9 @@ _TAKEN, _SEEN, _FREE = 0.9, 0.7, 0.5
 # So many seconds it may take until that is known.
 _ASKED_S = 1.0
 USED_UP = "the interpreter lock is used up"
+# A thread that is ready asks for the lock every so many seconds (sys.getswitchinterval), and that takes so much CPU
+# time, with some room; measured where a thousand did.
+_SWITCH_S, _ASK_S = 0.005, 13e-6
 
 
 class InterpreterLock(NamedTuple):
@@ -55,6 +60,18 @@ class InterpreterLock(NamedTuple):
         if early and self.is_used_up(view, sample):
             return "too early to tell how often the interpreter lock is taken"
         return None
+
+    def ceiling(self, size: int, view: View, cpus: float) -> tuple[int, str]:
+        """
+        Return how many workers there may be at most, and why.
+
+        When a quota has run out, as many are ready at its next period as tasks would have ended meanwhile, each worker
+        once. They all ask for the lock again and again, and if that takes all CPU time, they are not through before
+        the quota has run out again.
+        """
+        ready, tasks = cpus * _SWITCH_S / _ASK_S, view.rate * PERIOD_S
+        most = max(ready, size * ready / tasks) if self.shared and tasks and view.throttled is not None else math.inf
+        return round(min(most, sys.maxsize)), "so many more at once would use the quota up on the interpreter lock"
 
     def words(self, view: View, sample: Sample) -> str:
         """Return what to say of it, nothing where it is not used up."""

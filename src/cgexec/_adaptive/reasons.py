@@ -9,6 +9,7 @@ __all__ = [
     "FULL",
     "NEARLY",
     "OURS",
+    "PERIOD_S",
     "SOME_THROTTLED",
     "THROTTLED",
     "aim",
