@@ -239,3 +239,35 @@ answer(ok=statuses.count(200), asked=len(statuses), errors=seen.memory_errors, f
     assert seen.right
     assert (seen.failed, seen.kills) == (0, 0)
     assert seen.errors > 0, "it never was at the fuse"
+
+
+def test_a_limit_that_falls_while_the_arena_has_more_mapped_than_that_kills_nothing():
+    seen = run_in(
+        V1,
+        WORK
+        + """
+from pathlib import Path
+own = next(line.split(":", 2)[2] for line in open("/proc/self/cgroup") if "memory" in line.split(":")[1].split(","))
+file = Path("/sys/fs/cgroup/memory" + own.strip()) / "memory.limit_in_bytes"
+def hold(mebibytes):
+    held = bytearray(b"x" * 4096) * (mebibytes * 256)
+    time.sleep(0.05)
+    return len(held)
+pool = ThreadPoolExecutor(32, memory_fuse=True, on_memory_error="retry")
+results = list(pool.map(hold, [8] * 100))
+futures = [pool.submit(hold, 8) for _ in range(400)]
+size, end = 192, time.monotonic() + 60
+while size > 112 and time.monotonic() < end:
+    try:  # the kernel refuses as long as more is used
+        file.write_text(str((size - 8) * MIB))
+        size -= 8
+    except OSError:
+        pass
+    time.sleep(0.1)  # limits are read again twenty times a second
+results += [future.result(60) for future in futures]
+answer(right=results == [8 * MIB] * 500, limit=int(file.read_text()) // MIB, kills=pool.stats().oom_kills)
+""",
+        timeout=150,
+    )
+    assert seen.right
+    assert (seen.limit, seen.kills) == (112, 0)

@@ -1,8 +1,12 @@
 """What glibc keeps of what was freed: each test in a process of its own, as it is told for good."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from cgexec._memory import allocator
+from cgexec._memory.gauge import Reading
+from cgexec._pool import watch as watching
 from support.lab import run_alone
 
 pytestmark = pytest.mark.skipif(allocator.free_bytes() is None, reason="the C library is not glibc 2.33 or later")
@@ -110,3 +114,21 @@ answer(large=large[0], back=back[0])
 )
 def test_what_is_large_depends_on_the_limit(limit, large):
     assert run_alone(START + f"answer(large=allocator.pin({limit}))").large == large
+
+
+def test_a_limit_that_falls_under_a_fuse_has_the_allocator_give_back_what_is_freed(monkeypatch):
+    pins, pinned = [], []
+    monkeypatch.setattr(watching, "pin", pins.append)
+    monkeypatch.setattr(
+        watching, "fuse", lambda: SimpleNamespace(follow=lambda *_, **told: pinned.append(told["pinned"]))
+    )
+    watch = watching.Watch()
+    pool = SimpleNamespace(care=SimpleNamespace(fuse=True), need=SimpleNamespace(works=True, busy=[]))
+
+    def arm(limit):
+        watch._arm([pool], Reading(0, limit, "by hand", None, 1, 0), 0)
+
+    for limit in (256, 256, 512, 256, 256):
+        arm(limit << 20)
+    assert pins == [256 << 20]
+    assert pinned == [False, False, False, True, True]

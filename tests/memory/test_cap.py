@@ -71,6 +71,19 @@ def test_where_nobody_tells_what_the_allocator_keeps_the_gap_does_not_grow():
     assert plan(cap, 20 * MIB, own(20 * MIB, 260 * MIB)) == LIMIT - MARGIN + 40 * MIB
 
 
+def test_what_is_free_in_an_arena_that_is_used_no_more_is_idle_as_far_as_it_is_not_resident():
+    cap = Cap(STACK)
+    settled = plan(cap, 50 * MIB, own(20 * MIB, 60 * MIB))
+
+    def with_free(private, data, free):
+        mine = own(private, data)
+        return cap.follow(reading(private + 30 * MIB, mine), mine, MARGIN, free).plan
+
+    assert with_free(120 * MIB, 260 * MIB, 100 * MIB) == settled + 100 * MIB
+    assert with_free(120 * MIB, 260 * MIB, 70 * MIB) == settled + 70 * MIB
+    assert with_free(220 * MIB, 260 * MIB, 100 * MIB) == settled, "all of it is resident"
+
+
 def test_processes_that_share_a_container_share_what_is_free():
     cap = Cap(STACK)
     cap.gap.rest(own(20 * MIB, 20 * MIB), 0)

@@ -167,7 +167,7 @@ def test_a_finalizer_that_waits_for_what_is_held_stops_nothing(surplus):
     assert pool.stats().relieved_bytes == 930 << 20
 
 
-def test_where_no_thread_can_be_had_for_it_all_goes_on_without(surplus, monkeypatch):
+def test_where_no_thread_can_be_had_for_a_collection_all_goes_on_without(surplus, monkeypatch):
     now, pool, free = surplus
     refused = []
 
@@ -178,6 +178,6 @@ def test_where_no_thread_can_be_had_for_it_all_goes_on_without(surplus, monkeypa
     monkeypatch.setattr(relieving, "begin", refuse)
     held = pool.submit(int)
     eventually(lambda: (now.advance(1), len(refused) > 1)[1])
-    assert pool.stats().reliefs == 0
+    assert pool.stats().reliefs > 0, "the allocator needs none"
     free()
     eventually(lambda: (now.advance(1), held.done())[1])

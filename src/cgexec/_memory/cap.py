@@ -35,15 +35,19 @@ class Cap:
         self.gap = Gap(stack)
         self._others: float | None = None
 
-    def follow(self, reading: Reading, own: Own, margin: int) -> Caps:
-        """Return what may be mapped."""
+    def follow(self, reading: Reading, own: Own, margin: int, free: int = 0) -> Caps:
+        """
+        Return what may be mapped. *free*: what the allocator has mapped and will not use for large blocks; as much of
+        it as is not resident is idle.
+        """
         if not self.gap.known:
             self.gap.rest(own, 0)
         before = own.private if reading.before is None else reading.before
         # Use was read between two looks at our own memory, which may have changed by any amount: others' is between.
         least, most = reading.used - max(before, own.private), reading.used - min(before, own.private)
         self._others = float(most) if self._others is None else min(max(self._others, least), most)
-        base = reading.limit - self._others + self.gap.at(own.threads)
+        gap = self.gap.at(own.threads)
+        base = reading.limit - self._others + gap + min(free, max(0, own.data - own.private - gap))
         if reading.processes > 1:  # each may take its part of what is free
             slack = reading.limit - margin - reading.used
             base -= max(0.0, slack * (1 - 1 / reading.processes))

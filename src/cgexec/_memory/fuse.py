@@ -61,8 +61,11 @@ class Fuse:
         """The bytes that may be mapped now; None while it is out of the way."""
         return self._ours
 
-    def follow(self, reading: Reading, margin: int, *, rest: bool) -> None:
-        """Hold the limit where *reading* wants it. *rest*: no task runs, so that what lies idle can be measured."""
+    def follow(self, reading: Reading, margin: int, *, rest: bool, pinned: bool = False) -> None:
+        """
+        Hold the limit where *reading* wants it. *rest*: no task runs, so that what lies idle can be measured. *pinned*:
+        the allocator has been, in the middle, and what was free then stays mapped.
+        """
         own = reading.own
         if own is None:  # nothing to go by
             self.restore()
@@ -72,7 +75,7 @@ class Fuse:
                 self._cap = Cap(stack_size())
             if rest:
                 self._cap.gap.rest(own, free_bytes())
-            caps = self._cap.follow(reading, own, margin)
+            caps = self._cap.follow(reading, own, margin, (free_bytes() or 0) if pinned else 0)
             # What was given out is taken back when it is no longer in use.
             if own.data < caps.plan - margin // 6:
                 self._step = 0

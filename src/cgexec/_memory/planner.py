@@ -189,14 +189,14 @@ class Planner:
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
         surplus = excess - whole
-        if self.closed or fresh < room or not running:
+        if fresh < room or not running:
             surplus += reading.reusable
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
 
     def _gate(self, reading: Reading) -> None:
-        if reading.used > self.plan:
+        if reading.live > self.plan:
             self.closed = True
-        elif reading.used < self.plan - _REOPEN * self.margin:
+        elif reading.live < self.plan - _REOPEN * self.margin:
             self.closed = False
 
     def _promise(self, each: Running) -> float:

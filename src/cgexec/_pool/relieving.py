@@ -1,10 +1,11 @@
 """
-Asking memory back, in a thread of its own that ends with it.
+Asking memory back: of the allocator at once, and of the collector in a thread of its own that ends with it.
 
 A collection runs finalizers, which may be anybody's code: one that shuts a pool down waits for tasks, and these may be
 held for want of memory. So it is done where nobody waits for it: not by the thread that looks by time, as what is held
 depends on it, nor by a worker, nor under a lock of ours. A finalizer that never ends keeps this thread, and memory is
-not asked back any more; all else goes on.
+not asked back any more; all else goes on. The allocator runs nobody's code, and it must not need a thread: at the fuse
+none may be to be had.
 """
 
 import gc
@@ -26,7 +27,10 @@ _AT_EXIT_S = 1.0
 
 
 def relieve(asked: Asked, watch: ticker.Ticking) -> None:
-    """Have it done soon, and the *watch* tick then. Where no thread is to be had it is not done."""
+    """Have it done, soon or at once, and the *watch* tick then. A collection needs a thread, or it is not done."""
+    if not asked.collects:
+        _relieve(asked, watch)
+        return
     try:
         begin(background(lambda: _relieve(asked, watch), _NAME))
     except BaseException as error:

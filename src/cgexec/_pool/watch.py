@@ -75,6 +75,7 @@ class Watch:
         self.cadence = Cadence()
         self._looked = 0.0
         self._wanted = self._wants_relief = self._pinned = False
+        self._limit, self._lowered = 0, False  # at the last look; and whether it has fallen under a fuse
         self._resting = self._rested = False  # nobody has work; and since then what was left has been asked back
 
     def add(self, crew: Hands) -> None:
@@ -223,7 +224,7 @@ class Watch:
         for pool in pools:
             if pool.need.would_hold:
                 self.reports.observed(pool.crew.name, pool.need.would_hold)
-        asks = held or (self._resting and not self._rested)
+        asks = held or (self._resting and not self._rested) or reading.used > self.planner.plan
         self._wants_relief = asks and outlook.surplus > _SURPLUS * reading.limit
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
@@ -281,9 +282,13 @@ class Watch:
         """Hold the fuse where memory ends, if a pool that has one works; return whether it is so."""
         armed = any(pool.care.fuse and pool.need.works for pool in pools)
         if armed:
-            fuse().follow(reading, margin, rest=not any(pool.need.busy for pool in pools))
+            if reading.limit < self._limit:  # what lies free in the arena could be touched without being mapped
+                self._lowered = True
+                self._pin_now(reading)
+            fuse().follow(reading, margin, rest=not any(pool.need.busy for pool in pools), pinned=self._lowered)
         else:
             fuse().restore()
+        self._limit = reading.limit
         return armed
 
     def _for_files(self, reading: Reading, pools: list[Claim], margin: int, now: float) -> int:
@@ -311,7 +316,11 @@ class Watch:
 
     def _pin(self, pools: list[Claim], reading: Reading) -> None:
         """Have the allocator keep nothing, where others cannot have it: in other arenas, in other processes."""
-        if self._pinned or self._shares_arena(pools, reading):
+        if not self._shares_arena(pools, reading):
+            self._pin_now(reading)
+
+    def _pin_now(self, reading: Reading) -> None:
+        if self._pinned:
             return
         self._pinned = True
         self.reports.pinned(pin(reading.limit // max(1, reading.processes)))
