@@ -147,7 +147,8 @@ class Run:
             gauntlet_workloads.is_right(spec, job.memory, work, "")  # has the answers computed before the clock starts
         self.gauge = Gauge()
         self.task = self.gauge.watched(work.task)
-        peaks = [max(spec.size for spec in self.specs[n :: work.pools]) + work.overhead for n in range(work.pools)]
+        sizes = [max(spec.size for spec in self.specs[n :: work.pools]) for n in range(work.pools)]
+        peaks = [int(size * (1 + work.beyond)) + work.overhead for size in sizes]
         self.pools = [make_pool(job.pool, peak) for peak in peaks]
         self.wrong = 0
         self.error: str | None = None

@@ -220,6 +220,7 @@ class Workload:
         odd: one task in ten, at random places, is so many times as large.
         window: how many results may be outstanding; each is then held for *consume* seconds, in order.
         lowered: the limit is halved when a third is done.
+        overhead, beyond: what a task takes beyond its size, in bytes and as a part of that.
     """
 
     name: str
@@ -239,6 +240,7 @@ class Workload:
     told: bool = False
     lowered: bool = False
     overhead: int = 0
+    beyond: float = 0
 
     def specs(self, limit: int, seed: int, scale: float, folder: str = "") -> list[Spec]:
         """Return the tasks."""
@@ -265,7 +267,7 @@ class Workload:
 ALL = (
     Workload("same", hold, 120, (12,), 0.055, 450),
     Workload("mixed", hold, 150, (28,), 0.15, 300, odd=8),
-    Workload("scratch", scratch, 120, (12,), 0.055, 200),
+    Workload("scratch", scratch, 120, (12,), 0.055, 200, beyond=1 / 8),
     Workload("steps", steps, 120, (12,), 0.45, 180),
     Workload("stale", hold, 140, (120, 12), 0.25, 180, unforeseeable=True, halves=True),
     Workload("holds", hold, 60, (12,), 1.0, 20, stretches=True),

@@ -135,6 +135,7 @@ def learned(size, count=8):
 
 def test_what_is_reusable_is_the_next_tasks_and_is_not_learned_twice():
     box = learned(20 * MIB)
+    box.planner._learning.frees = 1.0
     box.start(4)
     left = box.look(FLOOR + 110 * MIB, reusable=30 * MIB)
     assert box.starts(left) == box.starts(box.look(FLOOR + 80 * MIB)) >= 5
@@ -155,12 +156,35 @@ def test_what_is_reusable_marks_the_most_that_was_needed_together():
 
 def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():
     box = learned(20 * MIB)
+    box.planner._learning.frees = 1.0
     box.start(4)
     room = box.look(FLOOR + 200 * MIB, reusable=120 * MIB)
     assert room.available <= 256 * MIB - FLOOR - 200 * MIB + 60 * MIB
     assert room.surplus > 0
     assert not box.look(FLOOR + 225 * MIB, reusable=145 * MIB).closed, "it does not depend on its being given back"
     assert box.look(FLOOR + 225 * MIB, reusable=10 * MIB).closed
+
+
+def test_what_is_reusable_is_none_of_what_may_be_one_large_block():
+    box = learned(20 * MIB)
+    box.planner._learning.frees = 1.0
+    outlook = box.look(FLOOR + 120 * MIB, reusable=100 * MIB)
+    fresh = 256 * MIB - FLOOR - 120 * MIB
+    small, large = (box.planner.price(None, size * MIB) for size in (20, 100))
+    assert small == 20 * MIB
+    assert outlook.available - large <= fresh - 100 * MIB
+
+
+def test_what_calls_do_not_free_goes_to_those_that_run():
+    box = learned(20 * MIB)
+    box.planner._learning.frees = 1.0
+    free = box.look(FLOOR + 60 * MIB, reusable=60 * MIB).available
+    box.start(8)
+    for _ in range(40):  # results that a consumer keeps, and lets go of at its own times
+        box.look(FLOOR + 160 * MIB, reusable=60 * MIB, ended=box.end(1))
+        box.start(1)
+    box.look(FLOOR + 160 * MIB, ended=box.end(8))
+    assert box.look(FLOOR + 60 * MIB, reusable=60 * MIB).available < free - 40 * MIB
 
 
 def test_with_nothing_running_what_is_reusable_is_asked_back():
@@ -427,8 +451,8 @@ def test_below_a_part_of_the_plan_the_largest_that_was_seen_has_to_fit():
     box = Container(1000 << 20)
     box.generation(50 * MIB, 8)
     box.start(1)
-    box.look(FLOOR)
-    box.look(FLOOR + 300 * MIB)
+    box.look(FLOOR, seconds=0.01)
+    box.look(FLOOR + 300 * MIB, seconds=0.01)
     assert (box.function.share, box.function.largest) == (50 * MIB, 300 * MIB)
     box.look(FLOOR + 50 * MIB, ended=box.end(1))
     assert not box.planner.fits(box.function, None, 0.4)

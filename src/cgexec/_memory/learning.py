@@ -18,7 +18,7 @@ from cgexec._memory.growth import Growth
 from cgexec._memory.most import Most, larger
 from cgexec._memory.spikes import Spikes
 
-__all__ = ["HALF_LIFE_S", "SURPRISE", "Learning", "Running"]
+__all__ = ["FREES", "HALF_LIFE_S", "SURPRISE", "Learning", "Running"]
 
 # A task unlike the others: so many times larger. The gauntlet's mixed workload has eight.
 SURPRISE = 8
@@ -31,8 +31,13 @@ _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
 # With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
 # has work looks once a second.
 _PAUSE_S = 2.0
-# The mean of what a call holds follows each look by this part.
-_MEAN_PART = 0.1
+# The mean of what a call holds follows each look by this part; what is freed, each look at which some have ended.
+_MEAN_PART, _FREES_PART = 0.1, 0.1
+# If calls free that part of what they hold, as far as looks can tell beside others that take it, all that is reusable
+# is what they have freed.
+FREES = 0.3
+# What a call holds it has taken before it is so many times as old as the young.
+_TAKES = 3.0
 # So many calls are "of late".
 _LATE = 50
 
@@ -46,10 +51,10 @@ class Running(NamedTuple):
     given: int | None
     usual: float | None
 
-    def is_young(self, now: float) -> bool:
-        """Return whether it started so lately that it will not have taken its memory yet."""
+    def is_young(self, now: float, times: float = 1.0) -> bool:
+        """Return whether it started so lately that it will not have taken its memory yet; or so many *times* that."""
         usual = 0.0 if self.usual is None else self.usual
-        return now - self.since <= min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
+        return now - self.since <= times * min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
 
 
 class _Started(NamedTuple):
@@ -64,7 +69,8 @@ class Learning:
     What was seen so far. Changed by one thread at a time.
 
     *used*: what the tasks are held to account for, at the last look, in bytes; *floor*: the same when nothing runs,
-    infinite before the first look. *growth*: whether it grows at all. *of_late*: the functions that ran of late.
+    infinite before the first look. *frees*: how much of what calls hold is free in the allocator when they end, from 0
+    to 1. *growth*: whether it grows at all. *of_late*: the functions that ran of late.
     """
 
     def __init__(self) -> None:
@@ -82,6 +88,8 @@ class Learning:
         self._started: dict[Hashable, _Started] = {}
         self._mean = 0.0  # of what calls hold that are not young, any function's
         self._due = 0.0  # what those that run are to take yet, if they are like that
+        self.frees = FREES  # until there are some that do not
+        self._reusable = 0  # at the last look
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
         self._of_late: Most[Footprint, int] = Most()
@@ -132,9 +140,11 @@ class Learning:
         spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
         if running or gone or lately or ended:
             self._learn(used + spike, reading.reusable, running, ended, lately, gone)
-            self._see_the_youngest(running, used)
+            self._see_the_youngest([each for each in running if each.is_young(now, _TAKES)], used)
+            self._see_the_freed(reading.reusable, ended)
         else:
             self._high = 0.0
+        self._reusable = reading.reusable
 
     def _measure(self, reading: Reading, now: float) -> float:
         """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
@@ -212,6 +222,12 @@ class Learning:
         for each in self._recent.most():
             if not each.samples:
                 each.grow(self._before, used, begun)
+
+    def _see_the_freed(self, reusable: int, ended: int) -> None:
+        """See whether what calls held is free when they end, or is somebody else's then: a result that is kept."""
+        if ended and self._mean:
+            freed = min(max(0.0, (reusable - self._reusable) / (ended * self._mean)), 1.0)
+            self.frees += _FREES_PART * (freed - self.frees)
 
     def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
         """Take the growth since the tasks that started last for theirs, beyond what others were to take yet."""

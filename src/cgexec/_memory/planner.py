@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
-from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
+from cgexec._memory.learning import FREES, HALF_LIFE_S, SURPRISE, Learning, Running
 
 __all__ = ["Outlook", "Planner", "margin_of"]
 
@@ -32,8 +32,9 @@ _LATE_PART = 0.25
 _TRIFLE = 0.5
 # A call that has been running for so long has shown as much as one that has ended, in seconds.
 _SETTLED_S = 10.0
-# Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free.
-_SUITS, _UNSUITED = 1 / 2, 1 / 3
+# Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free. Nothing suits
+# what may be a block of so many bytes, which glibc never has in an arena (mallopt(3)).
+_SUITS, _UNSUITED, _MAPPED = 1 / 2, 1 / 3, 32 << 20
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 
@@ -74,6 +75,7 @@ class Planner:
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
         self._wanted, self._available = 0, 0.0  # at the last look
+        self._suited = 0.0  # of what is available, what has to come from what is reusable
         self._bold = False
 
     @property
@@ -99,13 +101,16 @@ class Planner:
     def price(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a task is counted with when it starts."""
         if given is not None:
-            return self._learning.corrected(footprint, given)
-        if footprint is None or not footprint.samples:
-            return self._seen(footprint)
-        price = footprint.share
-        if not self._bold:
-            price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
-        return 0.0 if price * self._wanted <= _TRIFLE * self._available else price
+            price = self._learning.corrected(footprint, given)
+        elif footprint is None or not footprint.samples:
+            price = self._seen(footprint)
+        else:
+            price = footprint.share
+            if not self._bold:
+                price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
+            if price * self._wanted <= _TRIFLE * self._available:
+                return 0.0
+        return price if price < _MAPPED else price + self._suited
 
     def _seen(self, footprint: Footprint | None) -> float:
         """Return what a call is taken to need by what was seen of its function, without anything for a surprise."""
@@ -115,7 +120,7 @@ class Planner:
     def needed(self, footprint: Footprint | None, given: int | None) -> float:
         """Return what a call needs if it is as large as the largest seen of its function, or as somebody said."""
         if given is not None:
-            return self.price(footprint, given)
+            return self._learning.corrected(footprint, given)
         return max(self._seen(footprint), 0.0 if footprint is None else footprint.largest)
 
     def fits(self, footprint: Footprint | None, given: int | None, part: float = 1.0) -> bool:
@@ -181,10 +186,15 @@ class Planner:
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
         processes = max(1, reading.processes)
-        room = (self.plan - reading.live) / processes - unseen - surprise
+        # What is free though no call has freed it will go to calls that run. Beside an estimate that somebody gave
+        # nothing is kept for a surprise, so none may come of what does not suit.
+        told = given or any(each.given is not None for each in running)
+        reusable = 0.0 if told else reading.reusable * min(1.0, self._learning.frees / FREES)
+        room = (self.plan - reading.used + reusable) / processes - unseen - surprise
         # Not all that is reusable may suit the next task: what then comes on top has to fit below the limit, too.
-        fresh = (reading.room + reading.reusable * _SUITS - margin * _UNSUITED) / processes - unseen
+        fresh = (reading.room + reusable * _SUITS - margin * _UNSUITED) / processes - unseen
         available = min(room, fresh)
+        self._suited = max(0.0, available - fresh + reusable * _SUITS / processes)
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
