@@ -86,16 +86,20 @@ pool.submit(again)
 def test_a_blocked_submitter_does_not_hold_up_the_end():
     done = run("""
 pool = ThreadPoolExecutor(1, queue_size=0)
-started = threading.Event()
-pool.submit(lambda: (started.set(), time.sleep(0.2)))
+started, told = threading.Event(), threading.Event()
+pool.submit(lambda: (started.set(), told.wait(10)))
 def block():
     try:
         pool.submit(int)
     except RuntimeError as error:
         print(error, flush=True)
-started.wait(10)
+    told.set()
+assert started.wait(10)
 threading.Thread(target=block).start()
-while not pool.stats().blocked: time.sleep(0.001)
+end = time.monotonic() + 10
+while not pool.stats().blocked:
+    assert time.monotonic() < end
+    time.sleep(0.001)
 """)
     assert done.stdout == "cannot schedule new futures after interpreter shutdown\n"
 

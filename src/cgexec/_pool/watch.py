@@ -224,7 +224,8 @@ class Watch:
         for pool in pools:
             if pool.need.would_hold:
                 self.reports.observed(pool.crew.name, pool.need.would_hold)
-        asks = held or (self._resting and not self._rested) or reading.used > self.planner.plan
+        above = reading.used > self.planner.plan and reading.reusable > _SURPLUS * reading.limit and not untouched
+        asks = held or (self._resting and not self._rested) or above
         self._wants_relief = asks and outlook.surplus > _SURPLUS * reading.limit
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
