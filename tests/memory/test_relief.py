@@ -9,6 +9,7 @@ import cgexec
 from cgexec._memory.gauge import Reading
 from cgexec._memory.relief import Relief, Relieved
 from cgexec._pool import relieving
+from cgexec._pool import watch as watching
 from cgexec.testing import Container, clock, inside
 from support.pools import SOON, Trap, eventually
 
@@ -181,3 +182,23 @@ def test_where_no_thread_can_be_had_for_a_collection_all_goes_on_without(surplus
     assert pool.stats().reliefs > 0, "the allocator needs none"
     free()
     eventually(lambda: (now.advance(1), held.done())[1])
+
+
+@pytest.mark.parametrize(
+    ("mode", "reusable", "asks"), [("enforce", 500, True), ("enforce", 5, False), ("observe", 500, False)]
+)
+def test_above_the_plan_what_lies_free_is_asked_back_but_not_where_it_is_only_observed(
+    tmp_path, monkeypatch, mode, reusable, asks
+):
+    monkeypatch.setenv("CGEXEC_MODE", mode)
+    running = threading.Event()
+    box = Container(tmp_path, memory="1Gi", used="50Mi")
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(4) as pool:
+        monkeypatch.setattr(watching.watch(), "_reusable", lambda *_: reusable << 20)
+        task = pool.submit(running.wait, SOON)
+        eventually(lambda: pool.stats().running == 1)
+        box.change(used="1000Mi")
+        eventually(lambda: (now.advance(1), pool.stats().memory_used == 1000 << 20)[1])
+        assert watching.watch()._wants_relief is asks
+        running.set()
+        assert task.result(SOON)

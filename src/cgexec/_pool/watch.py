@@ -225,8 +225,8 @@ class Watch:
             if pool.need.would_hold:
                 self.reports.observed(pool.crew.name, pool.need.would_hold)
         above = reading.used > self.planner.plan and reading.reusable > _SURPLUS * reading.limit and not untouched
-        asks = held or (self._resting and not self._rested) or above
-        self._wants_relief = asks and outlook.surplus > _SURPLUS * reading.limit
+        asks = held or (self._resting and not self._rested)
+        self._wants_relief = above or (asks and outlook.surplus > _SURPLUS * reading.limit)
         self.reports.held([(pool.crew.name, pool.need) for pool in pools], self.planner, begin)
         if armed or (held and reading.used > _SHORT * self.planner.plan):
             self._pin(pools, reading)
