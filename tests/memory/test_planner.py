@@ -135,7 +135,6 @@ def learned(size, count=8):
 
 def test_what_is_reusable_is_the_next_tasks_and_is_not_learned_twice():
     box = learned(20 * MIB)
-    box.planner._learning.frees = 1.0
     box.start(4)
     left = box.look(FLOOR + 110 * MIB, reusable=30 * MIB)
     assert box.starts(left) == box.starts(box.look(FLOOR + 80 * MIB)) >= 5
@@ -143,7 +142,7 @@ def test_what_is_reusable_is_the_next_tasks_and_is_not_learned_twice():
     assert left.surplus <= 0, "nothing would come of asking it back"
 
 
-def test_what_is_reusable_marks_the_most_that_was_needed_together():
+def test_what_calls_have_freed_is_what_they_held_though_it_stays_in_the_allocator():
     box = Container()
     box.start(8)
     box.look(FLOOR)
@@ -154,9 +153,32 @@ def test_what_is_reusable_marks_the_most_that_was_needed_together():
     assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
 
 
+def test_calls_that_grow_need_what_they_free_at_the_end_and_not_what_they_hold_on_average():
+    box = Container()
+    box.start(6)
+    box.look(FLOOR)
+    for _ in range(60):
+        box.look(FLOOR + 80 * MIB)  # of six one each holds 4, 8, 12, 16 and 20 MiB, and one 20 to the end
+        box.end(1)
+        box.look(FLOOR + 60 * MIB, ended=1)
+        box.start(1)
+    assert box.function.share == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_one_call_in_ten_that_is_larger_makes_the_others_no_larger():
+    box = Container()
+    for number in range(200):
+        large = number % 10 == 9
+        box.start(1)
+        box.look(FLOOR + (80 * MIB if large else 10 * MIB))
+        box.end(1)
+        box.look(FLOOR, ended=1)
+    assert box.function._usual == 10 * MIB
+    assert box.function.largest == 80 * MIB
+
+
 def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():
     box = learned(20 * MIB)
-    box.planner._learning.frees = 1.0
     box.start(4)
     room = box.look(FLOOR + 200 * MIB, reusable=120 * MIB)
     assert room.available <= 256 * MIB - FLOOR - 200 * MIB + 60 * MIB
@@ -167,7 +189,6 @@ def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes
 
 def test_what_is_reusable_is_none_of_what_may_be_one_large_block():
     box = learned(20 * MIB)
-    box.planner._learning.frees = 1.0
     outlook = box.look(FLOOR + 120 * MIB, reusable=100 * MIB)
     fresh = 256 * MIB - FLOOR - 120 * MIB
     small, large = (box.planner.price(None, size * MIB) for size in (20, 100))
@@ -177,12 +198,12 @@ def test_what_is_reusable_is_none_of_what_may_be_one_large_block():
 
 def test_what_calls_do_not_free_goes_to_those_that_run():
     box = learned(20 * MIB)
-    box.planner._learning.frees = 1.0
     free = box.look(FLOOR + 60 * MIB, reusable=60 * MIB).available
     box.start(8)
     for _ in range(40):  # results that a consumer keeps, and lets go of at its own times
         box.look(FLOOR + 160 * MIB, reusable=60 * MIB, ended=box.end(1))
         box.start(1)
+        box.look(FLOOR + 160 * MIB, reusable=60 * MIB)
     box.look(FLOOR + 160 * MIB, ended=box.end(8))
     assert box.look(FLOOR + 60 * MIB, reusable=60 * MIB).available < free - 40 * MIB
 
@@ -390,9 +411,10 @@ def test_the_allowance_for_a_surprise_shrinks_with_the_age_of_a_call():
         box.running = [Running(n, box.function, box.now + 1 - age, None, 10.0) for n in range(4)]
         return box.look(FLOOR + 80 * MIB).available
 
-    young, half, old, beyond = map(free, (1.0, 5.0, 9.0, 60.0))
-    assert young < half < old < beyond, "the last has shown what it takes, as if it had ended"
-    assert beyond < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
+    young, older, half, old = map(free, (1.0, 4.0, 5.0, 60.0))
+    assert young < older < half < old
+    assert half - older > older - young, "it has shown what it takes, as if it had ended"
+    assert old < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
 
 
 def beside_short_calls(box, seconds):
@@ -549,6 +571,21 @@ def test_processes_that_share_a_container_each_plan_with_their_part():
     own = Own(FLOOR, 0, FLOOR, FLOOR, FLOOR)
     one = alone.look(FLOOR, own=own).available
     assert four.look(FLOOR, own=own).available == pytest.approx(one / 4)
+
+
+def test_a_process_with_less_than_its_part_takes_what_it_lacks_but_half_of_what_is_free_at_most():
+    box = Container(1024 * MIB, processes=4)
+    plan = 1024 * MIB - margin_of(1024 * MIB, None)
+
+    def left(mine, used):
+        return box.look(used, own=Own(mine, 0, mine, mine, mine)).available
+
+    assert left(100 * MIB, 600 * MIB) == pytest.approx(plan / 4 - 100 * MIB), "the others have theirs"
+    assert left(100 * MIB, 850 * MIB) == pytest.approx((plan - 850 * MIB) / 2), "the others have more"
+    assert left(225 * MIB, 600 * MIB) == pytest.approx((plan - 600 * MIB) / 4), "the others leave some"
+    assert box.planner.look(reading(600 * MIB, 1024 * MIB, 4), [], 0, (), 32, 1024 * MIB - plan, box.now).available == (
+        pytest.approx((plan - 600 * MIB) / 4)
+    ), "nobody knows what this one has"
 
 
 @pytest.mark.parametrize("limit", [64 * MIB, 256 * MIB, 1024 * MIB, 64 << 30])

@@ -52,6 +52,20 @@ def test_what_would_be_the_kill_is_not_started_for_a_minute(tmp_path, caplog):
     assert "[memory-forced]" in caplog.text
 
 
+def test_what_would_be_the_kill_waits_for_results_to_be_taken_though_nothing_runs_and_the_gate_is_open(tmp_path):
+    box = Container(tmp_path, memory="1Gi", used="100Mi")
+    with clock() as now, inside(box), cgexec.ThreadPoolExecutor(1, memory_per_task="200Mi") as pool:
+        with holding(pool, 1):
+            future = pool.submit(int)
+            box.change(used="900Mi")  # what the first is about to return
+            eventually(lambda: (now.advance(1), pool.stats().memory_used == 900 << 20)[1])
+        eventually(lambda: (now.advance(1), pool.stats().held_for is not None)[1])
+        now.advance(10)
+        assert not future.done()
+        box.change(used="100Mi")
+        eventually(lambda: (now.advance(1), future.done())[1])
+
+
 @pytest.mark.parametrize("policy", [{"when_full": "block", "submit_timeout": SOON}, {"when_full": "raise"}], ids=repr)
 def test_a_pool_without_places_opens_again_after_the_gate_was_closed(tmp_path, policy):
     """Nothing can wait in it, and without anything that waits or runs nobody would look at memory again."""

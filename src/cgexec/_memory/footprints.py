@@ -1,18 +1,20 @@
 """
 What a call of each function needs, learned from how use grows with the number running. Pure.
 
-Threads share one heap, so no call can be measured alone. What can be seen is the use above the floor (what is used
-when nothing runs) and how many calls run; their quotient is the share of a call. The greatest share of late is the
-estimate: it includes the moments in which the calls were at their largest together.
+Threads share one heap, so no call can be measured alone. Two things can be seen: the use above the floor (what is used
+when nothing runs) and how many calls run, whose quotient is the share of a call; and by how much use falls when one
+ends. The estimate is the greatest share of late, which includes the moments in which calls were at their largest
+together, or what most calls have freed, if that is more: calls that grow are seldom at their largest together.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
 from cgexec._memory.functions import key_of, numbered
 
-__all__ = ["ASSUMED", "Footprint", "Footprints", "Learned"]
+__all__ = ["ASSUMED", "FREES", "Footprint", "Footprints", "Learned"]
 
 # With nothing known a call is taken to need so much, in bytes, until there is a sample; never more than a third of the
 # room, so that three start at once in a small container, too.
@@ -21,6 +23,13 @@ ASSUMED = 64 << 20
 _WINDOW = 50
 # Nor does it fall below this part of what it was: with few running little is seen, and many more start at once.
 _FALL = 0.25
+# By how much use fell is remembered for so many calls that ended, and counts from so many on. It is
+# exact where nobody takes or gives back memory between two looks, less where others take some, and seldom more: so
+# what this part of them does not exceed is what a call holds, unless it is one of few that are larger.
+_FREED, _FREED_LEAST = 40, 3
+_MOST_CALLS = 0.85
+# A function of which calls free less than this part of what they need returns the rest, or puts it somewhere.
+FREES = 0.3
 # Samples at which the confidence is one half.
 _HALF = 8
 # Functions remembered; a service has fewer. When there are more, all are forgotten.
@@ -49,8 +58,8 @@ class Footprint:
     """
 
     __slots__ = (
-        "_before", "_begun", "_first", "_fresh", "_largest", "_largest_before", "_now", "anchor", "grown", "name",
-        "samples",
+        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_mean", "_now", "_usual",
+        "anchor", "grown", "name", "samples",
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
@@ -59,6 +68,8 @@ class Footprint:
         self.samples = 0
         self._now = self._before = 0.0
         self._largest = self._largest_before = 0.0
+        self._freed: deque[float] = deque(maxlen=_FREED)
+        self._mean = self._usual = 0.0  # of these; and what most do not exceed
         self._fresh = 0
         self.grown = 0.0
         self._first = inf  # what was used before its first call
@@ -67,16 +78,35 @@ class Footprint:
     @property
     def share(self) -> float:
         """The estimate, in bytes."""
-        return max(self._now, self._before)
+        return max(self._now, self._before, self._usual)
 
     @property
     def largest(self) -> float:
         """The most that a single call seems to have held of late, in bytes."""
         return max(self._largest, self._largest_before, self.share)
 
+    @property
+    def frees(self) -> float | None:
+        """The part of what a call needs by which use falls when it ends, None while nobody knows."""
+        if len(self._freed) < _FREED_LEAST or not self.share:
+            return None
+        return min(1.0, self._mean / self.share)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what a call needs is still in use when it has ended."""
+        return self.frees is not None and self.frees < FREES
+
     def see_one(self, size: float) -> None:
         """Take in what one call alone seems to hold."""
         self._largest = max(self._largest, size)
+
+    def see_freed(self, size: float, count: int) -> None:
+        """Take in by how much use fell for each of so many calls that ended."""
+        self._freed.extend([size] * min(count, _FREED))
+        self._mean = sum(self._freed) / len(self._freed)
+        if len(self._freed) >= _FREED_LEAST:
+            self._usual = sorted(self._freed)[int(_MOST_CALLS * (len(self._freed) - 1))]
 
     def see(self, share: float) -> None:
         """Take in what a call seems to hold now."""

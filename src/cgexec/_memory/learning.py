@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from cgexec._memory.corrections import Corrections
 from cgexec._memory.departures import Departures
-from cgexec._memory.footprints import Footprint, Footprints
+from cgexec._memory.footprints import FREES, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
 from cgexec._memory.most import Most, larger
 from cgexec._memory.spikes import Spikes
 
-__all__ = ["FREES", "HALF_LIFE_S", "SURPRISE", "Learning", "Running"]
+__all__ = ["HALF_LIFE_S", "SURPRISE", "Learning", "Running"]
 
 # A task unlike the others: so many times larger. The gauntlet's mixed workload has eight.
 SURPRISE = 8
@@ -28,14 +28,14 @@ HALF_LIFE_S = 2.0
 _CALM = 0.01
 # A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
+# A call that has been running for that part of its duration, or for so many seconds, has shown as much as one that has
+# ended.
+_SETTLED_PART, _SETTLED_S = 0.5, 10.0
 # With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
 # has work looks once a second.
 _PAUSE_S = 2.0
-# The mean of what a call holds follows each look by this part; what is freed, each look at which some have ended.
-_MEAN_PART, _FREES_PART = 0.1, 0.1
-# If calls free that part of what they hold, as far as looks can tell beside others that take it, all that is reusable
-# is what they have freed.
-FREES = 0.3
+# The mean of what a call holds follows each look by this part.
+_MEAN_PART = 0.1
 # What a call holds it has taken before it is so many times as old as the young.
 _TAKES = 3.0
 # So many calls are "of late".
@@ -56,6 +56,10 @@ class Running(NamedTuple):
         usual = 0.0 if self.usual is None else self.usual
         return now - self.since <= times * min(max(_YOUNG_PART * usual, _YOUNG_LEAST_S), _YOUNG_MOST_S)
 
+    def is_settled(self, now: float) -> bool:
+        """Return whether it has been running for so long that it will not turn out unlike what it is now."""
+        return now - self.since >= min(inf if self.usual is None else _SETTLED_PART * self.usual, _SETTLED_S)
+
 
 class _Started(NamedTuple):
     used: float  # before it did
@@ -69,8 +73,7 @@ class Learning:
     What was seen so far. Changed by one thread at a time.
 
     *used*: what the tasks are held to account for, at the last look, in bytes; *floor*: the same when nothing runs,
-    infinite before the first look. *frees*: how much of what calls hold is free in the allocator when they end, from 0
-    to 1. *growth*: whether it grows at all. *of_late*: the functions that ran of late.
+    infinite before the first look. *growth*: whether it grows at all. *of_late*: the functions that ran of late.
     """
 
     def __init__(self) -> None:
@@ -86,10 +89,9 @@ class Learning:
         self._looks = 0
         self._before = inf  # the less of what was used at the last look and at this one
         self._started: dict[Hashable, _Started] = {}
+        self._ran: dict[Hashable, Running] = {}  # at the last look
         self._mean = 0.0  # of what calls hold that are not young, any function's
         self._due = 0.0  # what those that run are to take yet, if they are like that
-        self.frees = FREES  # until there are some that do not
-        self._reusable = 0  # at the last look
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
         self._of_late: Most[Footprint, int] = Most()
@@ -105,6 +107,13 @@ class Learning:
     def correction(self) -> float:
         """By how much given estimates were too small of late, at the worst."""
         return self._corrections.worst
+
+    @property
+    def frees(self) -> float:
+        """How much of what calls need use falls by when they end, from 0 to 1."""
+        known = [(each.share, each.frees) for each in self.of_late]
+        whole = sum(share for share, frees in known if frees is not None)
+        return sum(share * frees for share, frees in known if frees is not None) / whole if whole else FREES
 
     def corrected(self, footprint: Footprint | None, given: int) -> float:
         """Return what an estimate that somebody gave counts for, in bytes."""
@@ -132,6 +141,7 @@ class Learning:
         """Take in one look; the arguments are those of `Planner.look`."""
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
+        self._see_the_gone(used, running)
         self.growth.see(used, _CALM * reading.limit, now)
         self._follow(used, running, now, rested=rested)
         learning = {each.ident: each.footprint if each.given is None else None for each in running}
@@ -139,12 +149,10 @@ class Learning:
         # *paused*: the highest point may be of any time since, in which others of the process did what they like.
         spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
         if running or gone or lately or ended:
-            self._learn(used + spike, reading.reusable, running, ended, lately, gone)
-            self._see_the_youngest([each for each in running if each.is_young(now, _TAKES)], used)
-            self._see_the_freed(reading.reusable, ended)
+            self._learn(used + spike, running, ended, lately, gone)
+            self._see_the_youngest(running, used, now)
         else:
             self._high = 0.0
-        self._reusable = reading.reusable
 
     def _measure(self, reading: Reading, now: float) -> float:
         """Return the use that tasks are held to account for: the container's, or where others share it, our own."""
@@ -154,7 +162,7 @@ class Learning:
         source = f"{reading.source} {reading.processes > 1}"
         if source != self._source:  # another level binds: another scale
             self._source, self.floor, self._calm_from = source, used, used
-            self._started = {}
+            self._started, self._ran = {}, {}
         if used > self._calm_from + _CALM * reading.limit:
             self._calm_from = used  # it grows: time does not count
         else:
@@ -182,15 +190,13 @@ class Learning:
     def _learn(
         self,
         used: float,
-        reusable: int,
         running: Sequence[Running],
         ended: int,
         lately: Sequence[Footprint],
         gone: Mapping[Footprint, int],
     ) -> None:
         """
-        Learn from the use above the floor, spikes included. What is *reusable* was in use, too: it marks the most that
-        was needed together.
+        Learn from the use above the floor, spikes included.
 
         How many calls share it is not how many run now: what ended calls held comes back late, and the allocator may
         keep it for good. So it is divided by the most that ran of late; only what goes beyond all that was seen, and
@@ -198,7 +204,7 @@ class Learning:
         """
         counts = Counter(each.footprint for each in running if each.given is None)
         counts.update({each: 1 for each in lately if each not in counts})
-        excess = max(0.0, used + reusable - self.floor)
+        excess = max(0.0, used - self.floor)
         given = [(each.footprint, each.given) for each in running if each.given is not None]
         self._corrections.see(excess, given, ended, only=len(given) == len(running))
         self._recent.see(counts)
@@ -223,16 +229,24 @@ class Learning:
             if not each.samples:
                 each.grow(self._before, used, begun)
 
-    def _see_the_freed(self, reusable: int, ended: int) -> None:
-        """See whether what calls held is free when they end, or is somebody else's then: a result that is kept."""
-        if ended and self._mean:
-            freed = min(max(0.0, (reusable - self._reusable) / (ended * self._mean)), 1.0)
-            self.frees += _FREES_PART * (freed - self.frees)
+    def _see_the_gone(self, used: float, running: Sequence[Running]) -> None:
+        """
+        Take what use fell by since the last look for what those have freed that ran then and have ended; where others
+        have begun meanwhile nobody knows.
+        """
+        here = {each.ident: each for each in running}
+        gone = [each for ident, each in self._ran.items() if ident not in here]
+        alike = len({each.footprint for each in gone}) == 1 and all(each.given is None for each in gone)
+        if alike and here.keys() <= self._ran.keys():
+            gone[0].footprint.see_freed(max(0.0, self.used - used) / len(gone), len(gone))
+        self._ran = here
 
-    def _see_the_youngest(self, running: Sequence[Running], used: float) -> None:
+    def _see_the_youngest(self, running: Sequence[Running], used: float, now: float) -> None:
         """Take the growth since the tasks that started last for theirs, beyond what others were to take yet."""
         youngest = max((self._started[each.ident].look for each in running), default=0)
         last = [each for each in running if self._started[each.ident].look == youngest]
+        if not any(each.is_young(now, _TAKES) for each in last):
+            return
         for each in last:
             started = self._started[each.ident]
             grown = used - started.used - started.due

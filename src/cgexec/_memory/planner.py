@@ -13,10 +13,10 @@ from fractions import Fraction
 from math import exp2, inf
 from typing import NamedTuple
 
-from cgexec._memory.footprints import ASSUMED, Footprint, Footprints
+from cgexec._memory.footprints import ASSUMED, FREES, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
-from cgexec._memory.learning import FREES, HALF_LIFE_S, SURPRISE, Learning, Running
+from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
 
 __all__ = ["Outlook", "Planner", "margin_of"]
 
@@ -30,8 +30,6 @@ _LATE_PART = 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
-# A call that has been running for so long has shown as much as one that has ended, in seconds.
-_SETTLED_S = 10.0
 # Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free. Nothing suits
 # what may be a block of so many bytes, which glibc never has in an arena (mallopt(3)).
 _SUITS, _UNSUITED, _MAPPED = 1 / 2, 1 / 3, 32 << 20
@@ -123,6 +121,16 @@ class Planner:
             return self._learning.corrected(footprint, given)
         return max(self._seen(footprint), 0.0 if footprint is None else footprint.largest)
 
+    def lacks(self, footprint: Footprint | None, given: int | None) -> bool:
+        """
+        Return whether a call does not fit below the limit, and would if what is used above the floor came back: what
+        ended calls have left behind, results above all.
+        """
+        if self.reading is None:
+            return False
+        need = self._seen(footprint) if given is None else self.needed(footprint, given)
+        return self.reading.room < need <= self.reading.room + self._learning.used - self.floor
+
     def fits(self, footprint: Footprint | None, given: int | None, part: float = 1.0) -> bool:
         """
         Return whether a task that needs what was seen of its function, or was given, would leave use below that *part*
@@ -132,7 +140,7 @@ class Planner:
         if self.reading is None or self.closed:
             return False
         need = self._seen(footprint) if given is None and part == 1 else self.needed(footprint, given)
-        return need <= (part * self.plan - self.reading.live) / max(1, self.reading.processes) - self._unseen
+        return need <= self._part(self.reading, part * self.plan - self.reading.live) - self._unseen
 
     def untaken(self, running: Iterable[Hashable]) -> float:
         """Return what these, the last started first, have been promised beyond the growth since they started."""
@@ -177,24 +185,22 @@ class Planner:
         self.reading, self.margin = reading, margin
         self._learning.see(reading, running, ended, lately, now, rested=rested)
         excess = self._learning.used - self.floor
-        self._settled = Counter(
-            each.footprint for each in running if each.given is None and now - each.since >= _SETTLED_S
-        )
+        self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
         self._gate(reading)
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
-        processes = max(1, reading.processes)
         # What is free though no call has freed it will go to calls that run. Beside an estimate that somebody gave
         # nothing is kept for a surprise, so none may come of what does not suit.
         told = given or any(each.given is not None for each in running)
         reusable = 0.0 if told else reading.reusable * min(1.0, self._learning.frees / FREES)
-        room = (self.plan - reading.used + reusable) / processes - unseen - surprise
+        room = self._part(reading, self.plan - reading.used + reusable) - unseen - surprise
         # Not all that is reusable may suit the next task: what then comes on top has to fit below the limit, too.
-        fresh = (reading.room + reusable * _SUITS - margin * _UNSUITED) / processes - unseen
+        suits = reusable * _SUITS
+        fresh = self._part(reading, reading.room + suits - margin * _UNSUITED) - unseen
         available = min(room, fresh)
-        self._suited = max(0.0, available - fresh + reusable * _SUITS / processes)
+        self._suited = max(0.0, available - fresh + suits)
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
         self._wanted, self._available, self._unseen = wanted, available, unseen
@@ -202,6 +208,18 @@ class Planner:
         if fresh < room or not running:
             surplus += reading.reusable
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
+
+    def _part(self, reading: Reading, free: float) -> float:
+        """
+        Return what this process may take of what is *free*: an equal part, or what it lacks to an equal part of all.
+
+        Of what is free it takes half at most for that, since others may hold more than their part and grow, too.
+        """
+        processes = max(1, reading.processes)
+        if processes == 1:
+            return free
+        lacks = (free + reading.live) / processes - self._learning.used
+        return max(free / processes, min(lacks, free / 2))
 
     def _gate(self, reading: Reading) -> None:
         if reading.live > self.plan:
@@ -221,9 +239,11 @@ class Planner:
         """
         Return what the tasks started last have been promised and have not taken.
 
-        The sum over all is blind to it where the floor has risen unnoticed: results kept, caches filled.
+        The sum over all is blind to it where the floor has risen unnoticed: results kept, caches filled. Where that is
+        what calls do, none of them counts as having taken it.
         """
-        youngest = itertools.takewhile(lambda each: each.is_young(now), sorted(running, key=lambda one: -one.since))
+        last_first = sorted(running, key=lambda one: -one.since)
+        youngest = itertools.takewhile(lambda each: each.is_young(now) or each.footprint.keeps, last_first)
         return self.untaken(each.ident for each in youngest)
 
     def _dearest(self, running: Sequence[Running], now: float) -> float:

@@ -96,18 +96,19 @@ class Shares:
         """
         Return whether the pool may start a task though it does not fit: if nothing runs, whatever it needs.
 
-        With the gate closed, or beside the tasks of other pools, only after a while: somebody may be about to free
-        memory.
+        With the gate closed, beside the tasks of other pools, or where what ended tasks have left behind is in the way,
+        only after a while: somebody may be about to free memory.
         """
         seen = pool.need
         if seen.head is None:  # whatever comes first
             return not busy and not outlook.closed and not first.need.waiting
         if seen.busy:
             return False
-        if not busy and not outlook.closed and pool is first:
+        known, given = self._known(seen.head), given_for(seen.head)
+        if not busy and not outlook.closed and pool is first and not self._planner.lacks(known, given):
             self._reports.alone(pool.crew.name, seen.head, price, self._planner)
             return True
-        patience = self._patience.seconds(self._known(seen.head), price)
+        patience = self._patience.seconds(known, price)
         if held >= (HOLD_LIMIT_FULL_S if self._would_kill(seen.head, seen) else patience):
             self._patience.started((id(pool.crew), seen.held_since))
             self._reports.forced(pool.crew.name, held, self._planner)
