@@ -53,13 +53,14 @@ class Learned(NamedTuple):
 
 class Footprint:
     """
-    What is known of one function. *share* is the greatest of late, in bytes. *grown*, of one of which no call has ended
+    What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what a call needs by
+    which use falls when it ends, from 0 to 1, None while nobody knows. *grown*, of one of which no call has ended
     yet: what each call that has begun since its first may have taken.
     """
 
     __slots__ = (
-        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_mean", "_now", "_usual",
-        "anchor", "grown", "name", "samples",
+        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_now", "_usual", "anchor",
+        "frees", "grown", "name", "samples",
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
@@ -68,8 +69,9 @@ class Footprint:
         self.samples = 0
         self._now = self._before = 0.0
         self._largest = self._largest_before = 0.0
-        self._freed: deque[float] = deque(maxlen=_FREED)
-        self._mean = self._usual = 0.0  # of these; and what most do not exceed
+        self._freed: deque[tuple[float, float]] = deque(maxlen=_FREED)  # and what each was counted with
+        self._usual = 0.0  # what most of these do not exceed
+        self.frees: float | None = None
         self._fresh = 0
         self.grown = 0.0
         self._first = inf  # what was used before its first call
@@ -86,13 +88,6 @@ class Footprint:
         return max(self._largest, self._largest_before, self.share)
 
     @property
-    def frees(self) -> float | None:
-        """The part of what a call needs by which use falls when it ends, None while nobody knows."""
-        if len(self._freed) < _FREED_LEAST or not self.share:
-            return None
-        return min(1.0, self._mean / self.share)
-
-    @property
     def keeps(self) -> bool:
         """Whether what a call needs is still in use when it has ended."""
         return self.frees is not None and self.frees < FREES
@@ -101,12 +96,13 @@ class Footprint:
         """Take in what one call alone seems to hold."""
         self._largest = max(self._largest, size)
 
-    def see_freed(self, size: float, count: int) -> None:
-        """Take in by how much use fell for each of so many calls that ended."""
-        self._freed.extend([size] * min(count, _FREED))
-        self._mean = sum(self._freed) / len(self._freed)
+    def see_freed(self, size: float, count: int, need: float) -> None:
+        """Take in by how much use fell for each of so many calls that ended, and what each was counted with."""
+        self._freed.extend([(size, need)] * min(count, _FREED))
         if len(self._freed) >= _FREED_LEAST:
-            self._usual = sorted(self._freed)[int(_MOST_CALLS * (len(self._freed) - 1))]
+            self._usual = sorted(self._freed)[int(_MOST_CALLS * (len(self._freed) - 1))][0]
+            needed = sum(need for _, need in self._freed)
+            self.frees = sum(min(each) for each in self._freed) / needed if needed else None
 
     def see(self, share: float) -> None:
         """Take in what a call seems to hold now."""

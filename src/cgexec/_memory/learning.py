@@ -236,9 +236,10 @@ class Learning:
         """
         here = {each.ident: each for each in running}
         gone = [each for ident, each in self._ran.items() if ident not in here]
-        alike = len({each.footprint for each in gone}) == 1 and all(each.given is None for each in gone)
-        if alike and here.keys() <= self._ran.keys():
-            gone[0].footprint.see_freed(max(0.0, self.used - used) / len(gone), len(gone))
+        if len({each.footprint for each in gone}) == 1 and here.keys() <= self._ran.keys():
+            known = gone[0].footprint
+            needs = [known.share if each.given is None else self.corrected(known, each.given) for each in gone]
+            known.see_freed(max(0.0, self.used - used) / len(gone), len(gone), sum(needs) / len(gone))
         self._ran = here
 
     def _see_the_youngest(self, running: Sequence[Running], used: float, now: float) -> None:
