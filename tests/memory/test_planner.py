@@ -187,6 +187,26 @@ def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes
     assert box.look(FLOOR + 225 * MIB, reusable=10 * MIB).closed
 
 
+def test_beside_an_estimate_what_does_not_suit_may_not_come_out_of_the_margin():
+    box = learned(20 * MIB)
+    box.start(5, given=20 * MIB)
+    outlook = box.look(FLOOR + 180 * MIB, reusable=80 * MIB)
+    fresh = 256 * MIB - FLOOR - 180 * MIB + 40 * MIB
+    assert outlook.available == pytest.approx(fresh - margin_of(256 * MIB, None))
+
+
+def test_results_are_not_taken_for_what_those_hold_that_run_though_somebody_said_what_they_need():
+    box = Container()
+    box.look(FLOOR)
+    for number in range(8):
+        box.start(1, given=10 * MIB)
+        box.look(FLOOR + 10 * MIB * number)
+        box.look(FLOOR + 10 * MIB * (number + 1), ended=box.end(1))  # what it has returned stays
+    nothing = box.look(FLOOR + 80 * MIB)
+    box.start(8, given=10 * MIB)
+    assert box.look(FLOOR + 80 * MIB).available <= nothing.available - 80 * MIB
+
+
 def test_what_is_reusable_is_none_of_what_may_be_one_large_block():
     box = learned(20 * MIB)
     outlook = box.look(FLOOR + 120 * MIB, reusable=100 * MIB)

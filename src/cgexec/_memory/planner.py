@@ -191,14 +191,14 @@ class Planner:
         whole = sum(self._promises.values())
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
-        # What is free though no call has freed it will go to calls that run. Beside an estimate that somebody gave
-        # nothing is kept for a surprise, so none may come of what does not suit.
-        told = given or any(each.given is not None for each in running)
-        reusable = 0.0 if told else reading.reusable * min(1.0, self._learning.frees / FREES)
+        # What is free though no call has freed it will go to calls that run.
+        reusable = reading.reusable * min(1.0, self._learning.frees / FREES)
         room = self._part(reading, self.plan - reading.used + reusable) - unseen - surprise
         # Not all that is reusable may suit the next task: what then comes on top has to fit below the limit, too.
+        # Beside an estimate that somebody gave nothing is kept for a surprise: there none of the margin goes for it.
         suits = reusable * _SUITS
-        fresh = self._part(reading, reading.room + suits - margin * _UNSUITED) - unseen
+        told = given or any(each.given is not None for each in running)
+        fresh = self._part(reading, reading.room + suits - margin * (1 if told else _UNSUITED)) - unseen
         available = min(room, fresh)
         self._suited = max(0.0, available - fresh + suits)
         dearest = max(self._dearest(running, now), given * self.correction)
