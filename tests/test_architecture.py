@@ -44,7 +44,7 @@ INSIDE = {
         {"footprints"},
         {"gauge", "departures", "corrections"},
         {"spikes", "gap"},
-        {"learning", "relief", "cap", "reusable", "cadence"},
+        {"learning", "relief", "cap", "reusable", "cadence", "headroom"},
         {"planner"},
         {"fuse"},
         {"__init__"},

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cgexec._memory.footprints import ASSUMED, FREES, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
+from cgexec._memory.headroom import Headroom, headroom, part_of
 from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
 
 __all__ = ["Outlook", "Planner", "margin_of"]
@@ -30,9 +31,6 @@ _LATE_PART = 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
-# Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free. Nothing suits
-# what may be a block of so many bytes, which glibc never has in an arena (mallopt(3)).
-_SUITS, _UNSUITED, _MAPPED = 1 / 2, 1 / 3, 32 << 20
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 
@@ -72,8 +70,7 @@ class Planner:
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
-        self._wanted, self._available = 0, 0.0  # at the last look
-        self._suited = 0.0  # of what is available, what has to come from what is reusable
+        self._wanted, self._free = 0, Headroom(0.0, 0.0, 0.0)  # at the last look
         self._bold = False
 
     @property
@@ -106,9 +103,9 @@ class Planner:
             price = footprint.share
             if not self._bold:
                 price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
-            if price * self._wanted <= _TRIFLE * self._available:
+            if price * self._wanted <= _TRIFLE * self._free.available:
                 return 0.0
-        return price if price < _MAPPED else price + self._suited
+        return self._free.cost(price)
 
     def _seen(self, footprint: Footprint | None) -> float:
         """Return what a call is taken to need by what was seen of its function, without anything for a surprise."""
@@ -140,7 +137,8 @@ class Planner:
         if self.reading is None or self.closed:
             return False
         need = self._seen(footprint) if given is None and part == 1 else self.needed(footprint, given)
-        return need <= self._part(self.reading, part * self.plan - self.reading.live) - self._unseen
+        free = part * self.plan - self.reading.live
+        return need <= part_of(self.reading, free, self._learning.used) - self._unseen
 
     def untaken(self, running: Iterable[Hashable]) -> float:
         """Return what these, the last started first, have been promised beyond the growth since they started."""
@@ -192,34 +190,17 @@ class Planner:
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
         surprise = self._surprise(running, now)
         # What is free though no call has freed it will go to calls that run.
-        reusable = reading.reusable * min(1.0, self._learning.frees / FREES)
-        room = self._part(reading, self.plan - reading.used + reusable) - unseen - surprise
-        # Not all that is reusable may suit the next task: what then comes on top has to fit below the limit, too.
-        # Beside an estimate that somebody gave nothing is kept for a surprise: there none of the margin goes for it.
-        suits = reusable * _SUITS
-        told = given or any(each.given is not None for each in running)
-        fresh = self._part(reading, reading.room + suits - margin * (1 if told else _UNSUITED)) - unseen
-        available = min(room, fresh)
-        self._suited = max(0.0, available - fresh + suits)
+        frees = min(1.0, self._learning.frees / FREES)
+        told = given > 0 or any(each.given is not None for each in running)
+        self._free = headroom(reading, margin, self._learning.used, frees=frees, told=told).less(unseen, surprise)
+        available = self._free.available
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
-        self._wanted, self._available, self._unseen = wanted, available, unseen
+        self._wanted, self._unseen = wanted, unseen
         surplus = excess - whole
-        if fresh < room or not running:
+        if self._free.is_crowded or not running:
             surplus += reading.reusable
         return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
-
-    def _part(self, reading: Reading, free: float) -> float:
-        """
-        Return what this process may take of what is *free*: an equal part, or what it lacks to an equal part of all.
-
-        Of what is free it takes half at most for that, since others may hold more than their part and grow, too.
-        """
-        processes = max(1, reading.processes)
-        if processes == 1:
-            return free
-        lacks = (free + reading.live) / processes - self._learning.used
-        return max(free / processes, min(lacks, free / 2))
 
     def _gate(self, reading: Reading) -> None:
         if reading.live > self.plan:
