@@ -114,6 +114,18 @@ def test_promises_of_tasks_that_have_not_taken_their_memory_yet_are_kept():
     assert box.starts(box.look(FLOOR, seconds=0.01)) == before - 4
 
 
+def test_what_ended_calls_have_freed_hides_nothing_of_what_those_took_that_run():
+    box = learned(20 * MIB)
+    box.start(4)
+    box.look(FLOOR)
+    box.look(FLOOR + 80 * MIB)
+    box.start(1)
+    box.look(FLOOR + 80 * MIB, seconds=0.001)
+    before = box.look(FLOOR + 100 * MIB, seconds=0.001).available
+    after = box.look(FLOOR + 80 * MIB, ended=box.end(1), seconds=0.001).available
+    assert after >= before + 20 * MIB, "the fifth has taken what it was promised"
+
+
 def test_memory_that_ended_tasks_left_behind_is_not_taken_for_the_last_one_s():
     box = Container()
     for _ in range(10):

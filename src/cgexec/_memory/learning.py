@@ -231,16 +231,24 @@ class Learning:
 
     def _see_the_gone(self, used: float, running: Sequence[Running]) -> None:
         """
-        Take what use fell by since the last look for what those have freed that ran then and have ended; where others
-        have begun meanwhile nobody knows.
+        Take what use fell by since the last look for what those have freed that ran then and have ended.
+
+        It hides no growth of those that run. What a call of one function has freed is known where none has begun
+        meanwhile.
         """
         here = {each.ident: each for each in running}
         gone = [each for ident, each in self._ran.items() if ident not in here]
-        if len({each.footprint for each in gone}) == 1 and here.keys() <= self._ran.keys():
-            known = gone[0].footprint
-            needs = [known.share if each.given is None else self.corrected(known, each.given) for each in gone]
-            known.see_freed(max(0.0, self.used - used) / len(gone), len(gone), sum(needs) / len(gone))
+        if gone:
+            needs = [self._counted(each) for each in gone]
+            fell = max(0.0, self.used - used)
+            theirs = min(fell, sum(max(need, each.footprint.largest) for need, each in zip(needs, gone, strict=True)))
+            self._started = {ident: each._replace(used=each.used - theirs) for ident, each in self._started.items()}
+            if here.keys() <= self._ran.keys() and len({each.footprint for each in gone}) == 1:
+                gone[0].footprint.see_freed(fell / len(gone), len(gone), sum(needs) / len(gone))
         self._ran = here
+
+    def _counted(self, each: Running) -> float:
+        return each.footprint.share if each.given is None else self.corrected(each.footprint, each.given)
 
     def _see_the_youngest(self, running: Sequence[Running], used: float, now: float) -> None:
         """Take the growth since the tasks that started last for theirs, beyond what others were to take yet."""
