@@ -185,7 +185,7 @@ def test_one_call_in_ten_that_is_larger_makes_the_others_no_larger():
         box.look(FLOOR + (80 * MIB if large else 10 * MIB))
         box.end(1)
         box.look(FLOOR, ended=1)
-    assert box.function._usual == 10 * MIB
+    assert box.function._most == 10 * MIB
     assert box.function.largest == 80 * MIB
 
 
@@ -443,10 +443,9 @@ def test_the_allowance_for_a_surprise_shrinks_with_the_age_of_a_call():
         box.running = [Running(n, box.function, box.now + 1 - age, None, 10.0) for n in range(4)]
         return box.look(FLOOR + 80 * MIB).available
 
-    young, older, half, old = map(free, (1.0, 4.0, 5.0, 60.0))
-    assert young < older < half < old
-    assert half - older > older - young, "it has shown what it takes, as if it had ended"
-    assert old < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
+    young, half, old, beyond = map(free, (1.0, 5.0, 9.0, 60.0))
+    assert young < half < old < beyond, "the last has shown what it takes, as if it had ended"
+    assert beyond < (1024 - 102 - 20 - 80) * MIB, "something stays until it ends"
 
 
 def beside_short_calls(box, seconds):

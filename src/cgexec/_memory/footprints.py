@@ -53,14 +53,14 @@ class Learned(NamedTuple):
 
 class Footprint:
     """
-    What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what a call needs by
-    which use falls when it ends, from 0 to 1, None while nobody knows. *grown*, of one of which no call has ended
+    What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what calls hold by
+    which use falls when they end, from 0 to 1, None while nobody knows. *grown*, of one of which no call has ended
     yet: what each call that has begun since its first may have taken.
     """
 
     __slots__ = (
-        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_now", "_usual", "anchor",
-        "frees", "grown", "name", "samples",
+        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_middle", "_most", "_now",
+        "anchor", "frees", "grown", "name", "samples",
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
@@ -69,8 +69,8 @@ class Footprint:
         self.samples = 0
         self._now = self._before = 0.0
         self._largest = self._largest_before = 0.0
-        self._freed: deque[tuple[float, float]] = deque(maxlen=_FREED)  # and what each was counted with
-        self._usual = 0.0  # what most of these do not exceed
+        self._freed: deque[tuple[float, float]] = deque(maxlen=_FREED)  # and what was held for each
+        self._middle = self._most = 0.0  # what half and what most of these do not exceed
         self.frees: float | None = None
         self._fresh = 0
         self.grown = 0.0
@@ -80,7 +80,12 @@ class Footprint:
     @property
     def share(self) -> float:
         """The estimate, in bytes."""
-        return max(self._now, self._before, self._usual)
+        return max(self._now, self._before, self._most)
+
+    @property
+    def usual(self) -> float:
+        """What a call mostly needs, in bytes: half of them no more."""
+        return self._middle if len(self._freed) >= _FREED_LEAST else self.share
 
     @property
     def largest(self) -> float:
@@ -96,13 +101,14 @@ class Footprint:
         """Take in what one call alone seems to hold."""
         self._largest = max(self._largest, size)
 
-    def see_freed(self, size: float, count: int, need: float) -> None:
-        """Take in by how much use fell for each of so many calls that ended, and what each was counted with."""
-        self._freed.extend([(size, need)] * min(count, _FREED))
+    def see_freed(self, size: float, count: int, held: float) -> None:
+        """Take in by how much use fell for each of so many calls that ended, and what was *held* for each that ran."""
+        self._freed.extend([(size, held)] * min(count, _FREED))
         if len(self._freed) >= _FREED_LEAST:
-            self._usual = sorted(self._freed)[int(_MOST_CALLS * (len(self._freed) - 1))][0]
-            needed = sum(need for _, need in self._freed)
-            self.frees = sum(min(each) for each in self._freed) / needed if needed else None
+            sizes = sorted(size for size, _ in self._freed)
+            self._middle, self._most = (sizes[int(part * (len(sizes) - 1))] for part in (0.5, _MOST_CALLS))
+            held = sum(held for _, held in self._freed)
+            self.frees = min(1.0, sum(size for size, _ in self._freed) / held) if held else None
 
     def see(self, share: float) -> None:
         """Take in what a call seems to hold now."""

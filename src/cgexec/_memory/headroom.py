@@ -5,31 +5,37 @@ What lies free in the allocator is the next task's as far as it suits, and nobod
 counts as free below the plan; and below the limit there has to be room for what does not suit.
 """
 
+from math import inf
 from typing import NamedTuple
 
 from cgexec._memory.gauge import Reading
 
-__all__ = ["Headroom", "headroom", "part_of"]
+__all__ = ["BLOCK", "Headroom", "headroom", "part_of"]
 
 # Of what is reusable so much will suit, at least; if no more does, this part of the margin stays free.
 _SUITS, _UNSUITED = 1 / 2, 1 / 3
 # What may be a block of so many bytes glibc never has in an arena (mallopt(3)).
-_MAPPED = 32 << 20
+BLOCK = 32 << 20
 
 
 class Headroom(NamedTuple):
     """
-    In bytes: what is free below the plan, with all that is reusable; and what is below the limit, with the part of it
-    that *suits* at least.
+    In bytes: what is free below the plan, with all that is reusable; what is below the limit, with the part of it that
+    *suits* at least; and what is there without any.
     """
 
     planned: float
     fresh: float
-    suits: float
+    suits: float = 0.0
+    bare: float = inf
 
-    def less(self, unseen: float, surprise: float) -> "Headroom":
-        """Return it without what others have been promised, and without what is kept for a surprise."""
-        return self._replace(planned=self.planned - unseen - surprise, fresh=self.fresh - unseen)
+    def less(self, unseen: float, surprise: float, block: float) -> "Headroom":
+        """
+        Return it without what others have been promised, and without what is kept for a surprise; and, below the limit,
+        without what one call may need in a *block*, for which nothing suits that is reusable.
+        """
+        fresh = min(self.fresh, self.bare - block) if block else self.fresh
+        return self._replace(planned=self.planned - unseen - surprise, fresh=fresh - unseen)
 
     @property
     def available(self) -> float:
@@ -43,7 +49,7 @@ class Headroom(NamedTuple):
 
     def cost(self, size: float) -> float:
         """Return what a call of that size takes of what is available."""
-        if size < _MAPPED:
+        if size < BLOCK:
             return size
         return size + max(0.0, self.available - self.fresh + self.suits)
 
@@ -64,7 +70,8 @@ def headroom(reading: Reading, margin: int, mine: float, *, frees: float, told: 
     suits = reusable * _SUITS
     spare = margin * (1 if told else _UNSUITED)
     planned = part_of(reading, reading.room - margin + reusable, mine)
-    return Headroom(planned, part_of(reading, reading.room - spare + suits, mine), suits)
+    fresh = part_of(reading, reading.room - spare + suits, mine)
+    return Headroom(planned, fresh, suits, part_of(reading, reading.room, mine))
 
 
 def part_of(reading: Reading, free: float, mine: float) -> float:

@@ -28,14 +28,11 @@ HALF_LIFE_S = 2.0
 _CALM = 0.01
 # A task just started has not taken its memory yet, whatever the sums say: for a part of its duration, between these.
 _YOUNG_PART, _YOUNG_LEAST_S, _YOUNG_MOST_S = 0.25, 0.01, 0.25
-# A call that has been running for that part of its duration, or for so many seconds, has shown as much as one that has
-# ended.
-_SETTLED_PART, _SETTLED_S = 0.5, 10.0
+# A call that has been running for so long has shown as much as one that has ended, in seconds.
+_SETTLED_S = 10.0
 # With nothing running at the last look, one that comes so much later is the first after a pause, in seconds: whoever
 # has work looks once a second.
 _PAUSE_S = 2.0
-# The mean of what a call holds follows each look by this part.
-_MEAN_PART = 0.1
 # What a call holds it has taken before it is so many times as old as the young.
 _TAKES = 3.0
 # So many calls are "of late".
@@ -58,7 +55,7 @@ class Running(NamedTuple):
 
     def is_settled(self, now: float) -> bool:
         """Return whether it has been running for so long that it will not turn out unlike what it is now."""
-        return now - self.since >= min(inf if self.usual is None else _SETTLED_PART * self.usual, _SETTLED_S)
+        return now - self.since >= _SETTLED_S
 
 
 class _Started(NamedTuple):
@@ -90,7 +87,6 @@ class Learning:
         self._before = inf  # the less of what was used at the last look and at this one
         self._started: dict[Hashable, _Started] = {}
         self._ran: dict[Hashable, Running] = {}  # at the last look
-        self._mean = 0.0  # of what calls hold that are not young, any function's
         self._due = 0.0  # what those that run are to take yet, if they are like that
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
@@ -143,7 +139,7 @@ class Learning:
         used = self._measure(reading, now)
         self._see_the_gone(used, running)
         self.growth.see(used, _CALM * reading.limit, now)
-        self._follow(used, running, now, rested=rested)
+        self._follow(used, running, rested=rested)
         learning = {each.ident: each.footprint if each.given is None else None for each in running}
         gone = self._departures.see(learning, ended, lately)
         # *paused*: the highest point may be of any time since, in which others of the process did what they like.
@@ -171,7 +167,7 @@ class Learning:
         self._looked = now
         return used
 
-    def _follow(self, used: float, running: Sequence[Running], now: float, *, rested: bool) -> None:
+    def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""
         self._before, self.used = min(self.used, used), used
         self._looks += 1
@@ -182,10 +178,8 @@ class Learning:
         # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
         self.floor = used if self._quiet and rested and not running else min(self.floor, used)
         self._quiet = not running
-        excess, grown = max(0.0, used - self.floor), sum(not each.is_young(now) for each in running)
-        if grown:
-            self._mean += _MEAN_PART * (excess / grown - self._mean)
-        self._due = max(0.0, self._mean * len(running) - excess)
+        usual = sum(each.footprint.usual if each.given is None else self._counted(each) for each in running)
+        self._due = max(0.0, usual - max(0.0, used - self.floor))
 
     def _learn(
         self,
@@ -239,12 +233,12 @@ class Learning:
         here = {each.ident: each for each in running}
         gone = [each for ident, each in self._ran.items() if ident not in here]
         if gone:
-            needs = [self._counted(each) for each in gone]
             fell = max(0.0, self.used - used)
-            theirs = min(fell, sum(max(need, each.footprint.largest) for need, each in zip(needs, gone, strict=True)))
+            theirs = min(fell, sum(max(self._counted(each), each.footprint.largest) for each in gone))
             self._started = {ident: each._replace(used=each.used - theirs) for ident, each in self._started.items()}
             if here.keys() <= self._ran.keys() and len({each.footprint for each in gone}) == 1:
-                gone[0].footprint.see_freed(fell / len(gone), len(gone), sum(needs) / len(gone))
+                held = max(0.0, self.used - self.floor) / len(self._ran)
+                gone[0].footprint.see_freed(fell / len(gone), len(gone), held)
         self._ran = here
 
     def _counted(self, each: Running) -> float:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cgexec._memory.footprints import ASSUMED, FREES, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
-from cgexec._memory.headroom import Headroom, headroom, part_of
+from cgexec._memory.headroom import BLOCK, Headroom, headroom, part_of
 from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
 
 __all__ = ["Outlook", "Planner", "margin_of"]
@@ -188,11 +188,13 @@ class Planner:
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
-        surprise = self._surprise(running, now)
+        surprise, block = self._surprise(running, now)
         # What is free though no call has freed it will go to calls that run.
         frees = min(1.0, self._learning.frees / FREES)
         told = given > 0 or any(each.given is not None for each in running)
-        self._free = headroom(reading, margin, self._learning.used, frees=frees, told=told).less(unseen, surprise)
+        self._free = headroom(reading, margin, self._learning.used, frees=frees, told=told).less(
+            unseen, surprise, block
+        )
         available = self._free.available
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
@@ -249,21 +251,22 @@ class Planner:
         room = max(0.0, self.plan - self.floor - footprint.share)
         return min((SURPRISE - 1) * footprint.share, room) / (footprint.samples + self._settled[footprint])
 
-    def _surprise(self, running: Sequence[Running], now: float) -> float:
+    def _surprise(self, running: Sequence[Running], now: float) -> tuple[float, float]:
         """
-        Return the allowance for tasks that turn out larger than all before. What a task takes it mostly takes early, so
-        it gets less with its age.
+        Return the allowance for tasks that turn out larger than all before; and how much more one may need that has
+        nothing from what is reusable. What a task takes it mostly takes early, so it gets less with its age.
         """
         counts: dict[Footprint, float] = {}
         for each in running:
             if each.given is None:
                 left = 1 - (now - each.since) / each.usual if each.usual else 1.0
                 counts[each.footprint] = counts.get(each.footprint, 0.0) + max(_LATE_PART, left)
-        if self._bold:
-            return 0.0
+        if self._bold or not counts:
+            return 0.0, 0.0
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
         # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:
         # below the limit, if need be into the margin.
-        large = max((each.largest - each.share for each in counts), default=0.0)
+        large, beyond = max((each.largest, each.largest - each.share) for each in counts)
         young = [each.footprint for each in running if each.given is None and each.is_young(now)]
-        return max(unlike, max(large, sum(each.largest - each.share for each in young)) - self.margin)
+        surprise = max(unlike, max(beyond, sum(each.largest - each.share for each in young)) - self.margin)
+        return surprise, beyond if large >= BLOCK else 0.0
