@@ -126,6 +126,16 @@ def test_what_ended_calls_have_freed_hides_nothing_of_what_those_took_that_run()
     assert after >= before + 20 * MIB, "the fifth has taken what it was promised"
 
 
+def test_what_a_call_seemed_to_take_is_held_against_what_it_frees():
+    box = learned(20 * MIB)
+    box.start(1)
+    box.look(FLOOR, seconds=0.01)
+    box.look(FLOOR + 50 * MIB, seconds=0.001)
+    assert box.function.largest == 50 * MIB, "it may be, while it runs"
+    box.look(FLOOR + 30 * MIB, ended=box.end(1), seconds=0.01)
+    assert box.function.largest == 20 * MIB, "thirty were somebody else's"
+
+
 def test_memory_that_ended_tasks_left_behind_is_not_taken_for_the_last_one_s():
     box = Container()
     for _ in range(10):
@@ -507,7 +517,8 @@ def test_below_a_part_of_the_plan_the_largest_that_was_seen_has_to_fit():
     box.look(FLOOR, seconds=0.01)
     box.look(FLOOR + 300 * MIB, seconds=0.01)
     assert (box.function.share, box.function.largest) == (50 * MIB, 300 * MIB)
-    box.look(FLOOR + 50 * MIB, ended=box.end(1))
+    box.look(FLOOR, ended=box.end(1))
+    box.look(FLOOR + 50 * MIB)
     assert not box.planner.fits(box.function, None, 0.4)
     assert box.planner.fits(box.function, None, 0.5)
     assert box.planner.fits(box.function, 40 * MIB, 0.2), "somebody has said that it needs less"

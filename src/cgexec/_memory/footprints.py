@@ -54,13 +54,14 @@ class Learned(NamedTuple):
 class Footprint:
     """
     What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what calls hold by
-    which use falls when they end, from 0 to 1, None while nobody knows. *grown*, of one of which no call has ended
+    which use falls when they end, from 0 to 1, None while nobody knows. *seems*: the most
+    that one of those that run seems to have taken, in bytes. *grown*, of one of which no call has ended
     yet: what each call that has begun since its first may have taken.
     """
 
     __slots__ = (
         "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_middle", "_most", "_now",
-        "anchor", "frees", "grown", "name", "samples",
+        "anchor", "frees", "grown", "name", "samples", "seems",
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
@@ -72,6 +73,7 @@ class Footprint:
         self._freed: deque[tuple[float, float]] = deque(maxlen=_FREED)  # and what was held for each
         self._middle = self._most = 0.0  # what half and what most of these do not exceed
         self.frees: float | None = None
+        self.seems = 0.0
         self._fresh = 0
         self.grown = 0.0
         self._first = inf  # what was used before its first call
@@ -90,7 +92,7 @@ class Footprint:
     @property
     def largest(self) -> float:
         """The most that a single call seems to have held of late, in bytes."""
-        return max(self._largest, self._largest_before, self.share)
+        return max(self._largest, self._largest_before, self.seems, self.share)
 
     @property
     def keeps(self) -> bool:
@@ -98,7 +100,7 @@ class Footprint:
         return self.frees is not None and self.frees < FREES
 
     def see_one(self, size: float) -> None:
-        """Take in what one call alone seems to hold."""
+        """Take in what a call that has ended seems to have held."""
         self._largest = max(self._largest, size)
 
     def see_freed(self, size: float, count: int, held: float) -> None:

@@ -87,6 +87,7 @@ class Learning:
         self._before = inf  # the less of what was used at the last look and at this one
         self._started: dict[Hashable, _Started] = {}
         self._ran: dict[Hashable, Running] = {}  # at the last look
+        self._seemed: dict[Hashable, float] = {}  # what calls that run seem to have taken
         self._due = 0.0  # what those that run are to take yet, if they are like that
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
@@ -158,7 +159,9 @@ class Learning:
         source = f"{reading.source} {reading.processes > 1}"
         if source != self._source:  # another level binds: another scale
             self._source, self.floor, self._calm_from = source, used, used
-            self._started, self._ran = {}, {}
+            for each in self._ran.values():
+                each.footprint.seems = 0.0
+            self._started, self._ran, self._seemed = {}, {}, {}
         if used > self._calm_from + _CALM * reading.limit:
             self._calm_from = used  # it grows: time does not count
         else:
@@ -239,6 +242,13 @@ class Learning:
             if here.keys() <= self._ran.keys() and len({each.footprint for each in gone}) == 1:
                 held = max(0.0, self.used - self.floor) / len(self._ran)
                 gone[0].footprint.see_freed(fell / len(gone), len(gone), held)
+                if len(gone) == 1 and not gone[0].footprint.keeps:  # what it seemed to take may have been another's
+                    self._seemed[gone[0].ident] = min(fell, self._seemed.get(gone[0].ident, 0.0))
+        for each in gone:
+            each.footprint.see_one(self._seemed.pop(each.ident, 0.0))
+        for known in {each.footprint for each in gone}:
+            those = (self._seemed.get(each.ident, 0.0) for each in running if each.footprint is known)
+            known.seems = max(those, default=0.0)
         self._ran = here
 
     def _counted(self, each: Running) -> float:
@@ -252,5 +262,6 @@ class Learning:
             return
         for each in last:
             started = self._started[each.ident]
-            grown = used - started.used - started.due
-            each.footprint.see_one(min(grown / len(last), SURPRISE * each.footprint.share))
+            grown = min((used - started.used - started.due) / len(last), SURPRISE * each.footprint.share)
+            self._seemed[each.ident] = max(grown, self._seemed.get(each.ident, 0.0))
+            each.footprint.seems = max(each.footprint.seems, self._seemed[each.ident])
