@@ -255,6 +255,26 @@ def test_with_nothing_running_what_is_reusable_is_asked_back():
     assert box.look(FLOOR + 40 * MIB, reusable=40 * MIB, rested=False).surplus == pytest.approx(40 * MIB)
 
 
+def test_the_call_that_may_exceed_its_share_most_counts_though_those_of_another_function_are_larger():
+    box = learned(10 * MIB)
+    box.function.see_one(90 * MIB)
+    equal = box.planner.footprints.get("equal", "equal")
+    equal.see(100 * MIB)
+    equal.ended(100)
+
+    def kept():
+        seen = reading(FLOOR + 110 * MIB)
+        running = [Running(1, box.function, 0.0, None, 1.0), Running(2, equal, 0.0, None, 1.0)]
+        return (
+            256 * MIB
+            - margin_of(256 * MIB, None)
+            - seen.used
+            - box.planner.look(seen, running, 0, (), 32, margin_of(256 * MIB, None), 1000.0).available
+        )
+
+    assert kept() >= 80 * MIB - margin_of(256 * MIB, None)
+
+
 def test_those_that_have_just_started_may_all_be_as_large_as_the_largest_seen():
     box = Container(1024 * MIB)
     for _ in range(40):

@@ -23,12 +23,12 @@ ASSUMED = 64 << 20
 _WINDOW = 50
 # Nor does it fall below this part of what it was: with few running little is seen, and many more start at once.
 _FALL = 0.25
-# By how much use fell is remembered for so many calls that ended, and counts from so many on. It is
-# exact where nobody takes or gives back memory between two looks, less where others take some, and seldom more: so
-# what this part of them does not exceed is what a call holds, unless it is one of few that are larger.
+# By how much use fell is remembered for so many calls that ended, and counts from so many on. It is exact where nobody
+# takes or gives back memory between two looks, less where others take some, and seldom more: so what this part of them
+# does not exceed is what a call holds, unless it is one of few that are larger.
 _FREED, _FREED_LEAST = 40, 3
 _MOST_CALLS = 0.85
-# A function of which calls free less than this part of what they need returns the rest, or puts it somewhere.
+# A function of which calls free less than this part of what they hold returns the rest, or puts it somewhere.
 FREES = 0.3
 # Samples at which the confidence is one half.
 _HALF = 8
@@ -54,9 +54,9 @@ class Learned(NamedTuple):
 class Footprint:
     """
     What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what calls hold by
-    which use falls when they end, from 0 to 1, None while nobody knows. *seems*: the most
-    that one of those that run seems to have taken, in bytes. *grown*, of one of which no call has ended
-    yet: what each call that has begun since its first may have taken.
+    which use falls when they end, from 0 to 1, None while nobody knows. *seems*: the most that one of those that run
+    seems to have taken, in bytes. *grown*, of one of which no call has ended yet: what each call that has begun since
+    its first may have taken.
     """
 
     __slots__ = (

@@ -266,7 +266,8 @@ class Planner:
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
         # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:
         # below the limit, if need be into the margin.
-        large, beyond = max((each.largest, each.largest - each.share) for each in counts)
+        beyond = max(each.largest - each.share for each in counts)
+        block = max((each.largest - each.share for each in counts if each.largest >= BLOCK), default=0.0)
         young = [each.footprint for each in running if each.given is None and each.is_young(now)]
         surprise = max(unlike, max(beyond, sum(each.largest - each.share for each in young)) - self.margin)
-        return surprise, beyond if large >= BLOCK else 0.0
+        return surprise, block
