@@ -43,11 +43,11 @@ class Container:
         del self.running[:count]
         return count
 
-    def look(self, used, ended=0, seconds=1.0, lately=(), rested=True, **other):
+    def look(self, used, ended=0, seconds=1.0, lately=(), rested=True, late=(), **other):
         self.now += seconds
         margin = margin_of(self.limit, None)
         seen = reading(used, self.limit, self.processes, **other)
-        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now, rested=rested)
+        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now, late=late, rested=rested)
 
     def starts(self, outlook, given=None):
         """Return how many may be started now."""
@@ -197,6 +197,93 @@ def test_one_call_in_ten_that_is_larger_makes_the_others_no_larger():
         box.look(FLOOR, ended=1)
     assert box.function._most == 10 * MIB
     assert box.function.largest == 80 * MIB
+
+
+def test_of_calls_that_end_together_none_has_freed_what_the_others_held():
+    box = Container()
+    for number in range(20):
+        box.start(3)
+        box.look(FLOOR)
+        box.look(FLOOR + 60 * MIB)
+        if number % 2:  # the memory of child processes is gone before their calls are seen to end
+            box.look(FLOOR, ended=box.end(1), seconds=0.001)
+            box.look(FLOOR, ended=box.end(1), seconds=0.001)
+            box.look(FLOOR, ended=box.end(1), seconds=0.001)
+        else:
+            for left in (2, 1, 0):
+                box.look(FLOOR + left * 20 * MIB, ended=box.end(1))
+    assert {each.size for each in box.function._freed} == {20 * MIB}
+    assert box.function.usual == box.function._most == 20 * MIB
+
+
+def test_what_falls_for_another_that_ended_long_ago_is_left_to_it():
+    box = Container()
+    for size in (10, 10, 10, 80, 4):
+        box.start(1)
+        box.look(FLOOR + size * MIB)
+        box.end(1)
+        box.look(FLOOR, ended=1)
+    assert [each.size // MIB for each in box.function._freed] == [10, 10, 10, 80, 4]
+
+
+def test_calls_that_are_each_a_little_larger_than_most_make_the_last_one_no_larger():
+    box = many_equal(20 * MIB)
+    box.start(7)
+    for _ in range(4):
+        box.look(FLOOR + 7 * 19 * MIB)
+    box.start(1)
+    box.look(FLOOR + 7 * 19 * MIB, seconds=0.001)
+    box.look(FLOOR + 8 * 21 * MIB, seconds=0.001)  # by 35 MiB since it began, of which 7 were due
+    assert box.function.largest == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_of_those_that_began_together_one_may_have_taken_what_the_others_have_not():
+    box = many_equal(10 * MIB)
+    box.start(2)
+    box.look(FLOOR + 83 * MIB, seconds=0.001)
+    assert box.function.largest == pytest.approx(73 * MIB, rel=0.1)
+    equal = many_equal(20 * MIB)
+    equal.start(3)
+    equal.look(FLOOR + 60 * MIB, seconds=0.001)
+    assert equal.function.largest == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_what_grew_while_memory_was_read_is_the_ones_that_began_meanwhile():
+    box = many_equal(20 * MIB)
+    box.start(3)
+    for _ in range(3):
+        box.look(FLOOR + 60 * MIB)
+    box.start(1)
+    box.look(FLOOR + 80 * MIB, seconds=0.001)
+    box.start(1)
+    late = [box.running.pop()]  # after the list of those that run was made
+    box.look(FLOOR + 100 * MIB, seconds=0.01, late=late)
+    assert box.function.largest == pytest.approx(20 * MIB, rel=0.1)
+    box.running += late
+    box.look(FLOOR + 100 * MIB, seconds=0.001)
+    assert box.function.largest == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_growth_hides_no_more_than_an_ended_call_held():
+    box = many_equal(20 * MIB)
+    box.start(3)
+    for _ in range(3):
+        box.look(FLOOR + 60 * MIB)
+    box.start(1)
+    box.look(FLOOR + 60 * MIB, seconds=0.001)
+    box.look(FLOOR + 60 * MIB, ended=box.end(1), seconds=0.001)  # which is what the last has taken
+    assert box.planner.untaken([box.ids]) == pytest.approx(0, abs=1 * MIB)
+
+
+def many_equal(size):
+    """Return a container in which fifty calls have freed that *size* each."""
+    box = Container()
+    for _ in range(50):
+        box.start(1)
+        box.look(FLOOR + size)
+        box.end(1)
+        box.look(FLOOR, ended=1)
+    return box
 
 
 def test_where_what_is_reusable_might_not_suit_it_is_asked_back_before_use_comes_near_the_limit():

@@ -61,6 +61,15 @@ def test_a_task_that_runs_a_second_time_is_another_call(claim):
     assert first.footprint is again.footprint
 
 
+def test_what_began_while_memory_was_read_is_late(claim):
+    scene = Scene(Footprints())
+    assert scene.late([claim], None) == []
+    hired(claim.crew.state)
+    (late,) = scene.late([claim], None)
+    assert late.ident not in {each.ident for each in scene.running([claim])}
+    assert late.ident in {each.ident for each in scene.running([claim._replace(need=need(claim.crew.state, None))])}
+
+
 def test_what_was_started_long_ago_tells_nothing_of_what_ended_since(claim):
     def lately(pool, ended=1):
         return [footprint.name for footprint in Scene(Footprints()).lately([pool], {id(pool.crew): ended})]

@@ -28,6 +28,11 @@ _FALL = 0.25
 # does not exceed is what a call holds, unless it is one of few that are larger.
 _FREED, _FREED_LEAST = 40, 3
 _MOST_CALLS = 0.85
+# And this part of them what a call mostly holds: more than half, as some take what others free.
+_MANY_CALLS = 0.65
+# Calls that end within so many seconds may have freed what they held before the first of them was seen to end: child
+# processes, above all.
+_TOGETHER_S = 0.02
 # A function of which calls free less than this part of what they hold returns the rest, or puts it somewhere.
 FREES = 0.3
 # Samples at which the confidence is one half.
@@ -51,6 +56,14 @@ class Learned(NamedTuple):
     confidence: float
 
 
+class _Freed(NamedTuple):
+    """By how many bytes use fell for one call that ended, how many were held for each that ran, and when."""
+
+    size: float
+    held: float
+    when: float
+
+
 class Footprint:
     """
     What is known of one function. *share* is the greatest of late, in bytes. *frees*: the part of what calls hold by
@@ -60,7 +73,7 @@ class Footprint:
     """
 
     __slots__ = (
-        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_middle", "_most", "_now",
+        "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_many", "_most", "_now",
         "anchor", "frees", "grown", "name", "samples", "seems",
     )  # fmt: skip
 
@@ -70,8 +83,8 @@ class Footprint:
         self.samples = 0
         self._now = self._before = 0.0
         self._largest = self._largest_before = 0.0
-        self._freed: deque[tuple[float, float]] = deque(maxlen=_FREED)  # and what was held for each
-        self._middle = self._most = 0.0  # what half and what most of these do not exceed
+        self._freed: deque[_Freed] = deque(maxlen=_FREED)
+        self._many = self._most = 0.0  # what two thirds and what most of these do not exceed
         self.frees: float | None = None
         self.seems = 0.0
         self._fresh = 0
@@ -86,8 +99,8 @@ class Footprint:
 
     @property
     def usual(self) -> float:
-        """What a call mostly needs, in bytes: half of them no more."""
-        return self._middle if len(self._freed) >= _FREED_LEAST else self.share
+        """What a call mostly needs, in bytes: two thirds of them no more."""
+        return self._many if len(self._freed) >= _FREED_LEAST else self.share
 
     @property
     def largest(self) -> float:
@@ -99,18 +112,36 @@ class Footprint:
         """Whether what a call needs is still in use when it has ended."""
         return self.frees is not None and self.frees < FREES
 
+    @property
+    def returns(self) -> bool:
+        """Whether what a call needs is known to be free when it has ended."""
+        return self.frees is not None and self.frees > 1 - FREES
+
     def see_one(self, size: float) -> None:
         """Take in what a call that has ended seems to have held."""
         self._largest = max(self._largest, size)
 
-    def see_freed(self, size: float, count: int, held: float) -> None:
+    def see_freed(self, size: float, count: int, held: float, now: float) -> None:
         """Take in by how much use fell for each of so many calls that ended, and what was *held* for each that ran."""
-        self._freed.extend([(size, held)] * min(count, _FREED))
+        size += self._counted_before(self.usual - size, count, now)
+        self._freed.extend([_Freed(size, held, now)] * min(count, _FREED))
         if len(self._freed) >= _FREED_LEAST:
-            sizes = sorted(size for size, _ in self._freed)
-            self._middle, self._most = (sizes[int(part * (len(sizes) - 1))] for part in (0.5, _MOST_CALLS))
-            held = sum(held for _, held in self._freed)
-            self.frees = min(1.0, sum(size for size, _ in self._freed) / held) if held else None
+            sizes = sorted(each.size for each in self._freed)
+            self._many, self._most = (sizes[int(part * (len(sizes) - 1))] for part in (_MANY_CALLS, _MOST_CALLS))
+            held = sum(each.held for each in self._freed)
+            self.frees = min(1.0, sum(sizes) / held) if held else None
+
+    def _counted_before(self, lacks: float, count: int, now: float) -> float:
+        """Return for each of so many calls what it *lacks*, as far as one that ended just before seems to have it."""
+        moved = 0.0
+        for place in range(len(self._freed) - 1, -1, -1):
+            last = self._freed[place]
+            if moved >= lacks * count or now - last.when > _TOGETHER_S:
+                break
+            part = min(lacks * count - moved, max(0.0, last.size - self.usual))
+            self._freed[place] = last._replace(size=last.size - part)
+            moved += part
+        return moved / count
 
     def see(self, share: float) -> None:
         """Take in what a call seems to hold now."""

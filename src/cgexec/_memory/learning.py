@@ -7,6 +7,7 @@ a call of each function was seen to need.
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ _SETTLED_S = 10.0
 _PAUSE_S = 2.0
 # What a call holds it has taken before it is so many times as old as the young.
 _TAKES = 3.0
+# Calls that are as large as most are differ by so much of that, without being unlike the others.
+_UNEVEN = 0.1
 # So many calls are "of late".
 _LATE = 50
 
@@ -58,11 +61,16 @@ class Running(NamedTuple):
         return now - self.since >= _SETTLED_S
 
 
-class _Started(NamedTuple):
-    used: float  # before it did
-    due: float  # what others were to take yet, if they were as most are
+@dataclass(slots=True)
+class _Call:
+    """One that runs, as it was seen first; but for what others have freed since. Sizes in bytes."""
+
+    task: Running
+    used: float  # before it began
+    due: float  # what others were to take yet then, if they were as most are
     calm: float  # the calm clock then
-    look: int  # at which it was first seen
+    look: int
+    seems: float = 0.0  # to have taken
 
 
 class Learning:
@@ -85,9 +93,7 @@ class Learning:
         self._looked = 0.0
         self._looks = 0
         self._before = inf  # the less of what was used at the last look and at this one
-        self._started: dict[Hashable, _Started] = {}
-        self._ran: dict[Hashable, Running] = {}  # at the last look
-        self._seemed: dict[Hashable, float] = {}  # what calls that run seem to have taken
+        self._calls: dict[Hashable, _Call] = {}  # that ran at the last look
         self._due = 0.0  # what those that run are to take yet, if they are like that
         self._high = 0.0  # the most above the floor of late
         self._recent: Most[Footprint, int] = Most()
@@ -118,12 +124,12 @@ class Learning:
 
     def grown_since(self, ident: Hashable) -> float | None:
         """Return by how much more is used than before that call started, None if it was not seen."""
-        started = self._started.get(ident)
-        return None if started is None else max(0.0, self.used - started.used)
+        call = self._calls.get(ident)
+        return None if call is None else max(0.0, self.used - call.used)
 
     def calm_since(self, ident: Hashable) -> float:
         """Return for how many seconds use has stayed calm since that running call started."""
-        return self._calm - self._started[ident].calm
+        return self._calm - self._calls[ident].calm
 
     def see(
         self,
@@ -135,10 +141,13 @@ class Learning:
         *,
         rested: bool,
     ) -> None:
-        """Take in one look; the arguments are those of `Planner.look`."""
+        """
+        Take in one look; the arguments are those of `Planner.look`, but that all count as running that have begun by
+        the time at which memory was read.
+        """
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
-        self._see_the_gone(used, running)
+        self._see_the_gone(used, running, now)
         self.growth.see(used, _CALM * reading.limit, now)
         self._follow(used, running, rested=rested)
         learning = {each.ident: each.footprint if each.given is None else None for each in running}
@@ -147,7 +156,7 @@ class Learning:
         spike = 0 if reading.own is None else self._spikes.see(reading.own, ours=not paused)
         if running or gone or lately or ended:
             self._learn(used + spike, running, ended, lately, gone)
-            self._see_the_youngest(running, used, now)
+            self._see_the_youngest(used, now)
         else:
             self._high = 0.0
 
@@ -159,9 +168,9 @@ class Learning:
         source = f"{reading.source} {reading.processes > 1}"
         if source != self._source:  # another level binds: another scale
             self._source, self.floor, self._calm_from = source, used, used
-            for each in self._ran.values():
-                each.footprint.seems = 0.0
-            self._started, self._ran, self._seemed = {}, {}, {}
+            for each in self._calls.values():
+                each.task.footprint.seems = 0.0
+            self._calls = {}
         if used > self._calm_from + _CALM * reading.limit:
             self._calm_from = used  # it grows: time does not count
         else:
@@ -174,14 +183,15 @@ class Learning:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""
         self._before, self.used = min(self.used, used), used
         self._looks += 1
-        self._started = {
-            each.ident: self._started.get(each.ident) or _Started(self._before, self._due, self._calm, self._looks)
-            for each in running
-        }
+        for each in running:
+            if (call := self._calls.get(each.ident)) is not None:
+                call.task = each
+            else:
+                self._calls[each.ident] = _Call(each, self._before, self._due, self._calm, self._looks)
         # What tasks that have just ended held may come back a little later, so it rises at the second quiet look.
         self.floor = used if self._quiet and rested and not running else min(self.floor, used)
         self._quiet = not running
-        usual = sum(each.footprint.usual if each.given is None else self._counted(each) for each in running)
+        usual = sum(self._usual(each) for each in running)
         self._due = max(0.0, usual - max(0.0, used - self.floor))
 
     def _learn(
@@ -221,47 +231,64 @@ class Learning:
 
     def _see_the_new(self, used: float) -> None:
         """See how far use has grown since functions of which no call has ended yet were called first."""
-        begun = sum(each.look == self._looks for each in self._started.values())
+        begun = sum(each.look == self._looks for each in self._calls.values())
         for each in self._recent.most():
             if not each.samples:
                 each.grow(self._before, used, begun)
 
-    def _see_the_gone(self, used: float, running: Sequence[Running]) -> None:
+    def _see_the_gone(self, used: float, running: Sequence[Running], now: float) -> None:
         """
         Take what use fell by since the last look for what those have freed that ran then and have ended.
 
         It hides no growth of those that run. What a call of one function has freed is known where none has begun
         meanwhile.
         """
-        here = {each.ident: each for each in running}
-        gone = [each for ident, each in self._ran.items() if ident not in here]
+        here = {each.ident for each in running}
+        gone = [call.task for ident, call in self._calls.items() if ident not in here]
         if gone:
             fell = max(0.0, self.used - used)
-            theirs = min(fell, sum(max(self._counted(each), each.footprint.largest) for each in gone))
-            self._started = {ident: each._replace(used=each.used - theirs) for ident, each in self._started.items()}
-            if here.keys() <= self._ran.keys() and len({each.footprint for each in gone}) == 1:
-                held = max(0.0, self.used - self.floor) / len(self._ran)
-                gone[0].footprint.see_freed(fell / len(gone), len(gone), held)
-                if len(gone) == 1 and not gone[0].footprint.keeps:  # what it seemed to take may have been another's
-                    self._seemed[gone[0].ident] = min(fell, self._seemed.get(gone[0].ident, 0.0))
+            # Use may have grown by what others took meanwhile, or fallen before.
+            least = sum(self._usual(each) for each in gone if each.footprint.returns)
+            theirs = min(max(fell, least), sum(max(self._counted(each), each.footprint.largest) for each in gone))
+            for call in self._calls.values():
+                call.used -= theirs
+            if here <= self._calls.keys() and len({each.footprint for each in gone}) == 1:
+                self._see_freed(gone, fell / len(gone), now)
         for each in gone:
-            each.footprint.see_one(self._seemed.pop(each.ident, 0.0))
+            each.footprint.see_one(self._calls.pop(each.ident).seems)
         for known in {each.footprint for each in gone}:
-            those = (self._seemed.get(each.ident, 0.0) for each in running if each.footprint is known)
+            those = (call.seems for call in self._calls.values() if call.task.footprint is known)
             known.seems = max(those, default=0.0)
-        self._ran = here
+
+    def _see_freed(self, gone: Sequence[Running], freed: float, now: float) -> None:
+        """Take what each of these calls of one function has freed for what they held."""
+        footprint, calls = gone[0].footprint, len(gone)
+        footprint.see_freed(freed, calls, max(0.0, self.used - self.floor) / len(self._calls), now)
+        if calls == 1 and not footprint.keeps:  # what it seemed to take may have been another's
+            call = self._calls[gone[0].ident]
+            call.seems = min(freed, call.seems)
+
+    def _usual(self, each: Running) -> float:
+        return each.footprint.usual if each.given is None else self._counted(each)
 
     def _counted(self, each: Running) -> float:
         return each.footprint.share if each.given is None else self.corrected(each.footprint, each.given)
 
-    def _see_the_youngest(self, running: Sequence[Running], used: float, now: float) -> None:
-        """Take the growth since the tasks that started last for theirs, beyond what others were to take yet."""
-        youngest = max((self._started[each.ident].look for each in running), default=0)
-        last = [each for each in running if self._started[each.ident].look == youngest]
-        if not any(each.is_young(now, _TAKES) for each in last):
+    def _see_the_youngest(self, used: float, now: float) -> None:
+        """
+        Take the growth since the tasks that started last for theirs, beyond what others were to take yet; and beyond
+        what many others, each a little larger than most are, may hold more.
+        """
+        calls = self._calls.values()
+        youngest = max((call.look for call in calls), default=0)
+        last = [call for call in calls if call.look == youngest]
+        if not any(call.task.is_young(now, _TAKES) for call in last):
             return
-        for each in last:
-            started = self._started[each.ident]
-            grown = min((used - started.used - started.due) / len(last), SURPRISE * each.footprint.share)
-            self._seemed[each.ident] = max(grown, self._seemed.get(each.ident, 0.0))
-            each.footprint.seems = max(each.footprint.seems, self._seemed[each.ident])
+        more = _UNEVEN * sum(self._usual(call.task) for call in calls if call.look < youngest)
+        usual = sum(self._usual(call.task) for call in last)
+        for call in last:
+            footprint, grown = call.task.footprint, used - call.used - call.due - more
+            # One of them may have taken all that the others, if they are as most are, have not.
+            grown = max(grown / len(last), grown - usual + self._usual(call.task))
+            call.seems = max(call.seems, min(grown, SURPRISE * footprint.share))
+            footprint.seems = max(footprint.seems, call.seems)

@@ -161,6 +161,7 @@ class Planner:
         now: float,
         *,
         given: int = 0,
+        late: Sequence[Running] = (),
         bold: bool = False,
         rested: bool = True,
     ) -> Outlook:
@@ -176,12 +177,14 @@ class Planner:
             margin: see `margin_of`.
             now: a monotonic time in seconds.
             given: the greatest estimate that a pool has for its calls, in bytes.
+            late: the tasks that have begun while memory was read: they may have taken theirs, and are promised nothing
+                yet.
             bold: a surprise would kill nobody, so nothing is kept free for one.
             rested: since the last task ended, what is free has been given back; else tasks may take it again unseen.
         """
         self._bold = bold
         self.reading, self.margin = reading, margin
-        self._learning.see(reading, running, ended, lately, now, rested=rested)
+        self._learning.see(reading, [*running, *late], ended, lately, now, rested=rested)
         excess = self._learning.used - self.floor
         self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
         self._gate(reading)
@@ -192,9 +195,8 @@ class Planner:
         # What is free though no call has freed it will go to calls that run.
         frees = min(1.0, self._learning.frees / FREES)
         told = given > 0 or any(each.given is not None for each in running)
-        self._free = headroom(reading, margin, self._learning.used, frees=frees, told=told).less(
-            unseen, surprise, block
-        )
+        free = headroom(reading, margin, self._learning.used, frees=frees, told=told)
+        self._free = free.less(unseen, surprise, block)
         available = self._free.available
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest

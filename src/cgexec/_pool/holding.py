@@ -8,7 +8,7 @@ from cgexec._pool.admission import Admission
 from cgexec._pool.records import Chore, Verdict, Worker
 from cgexec._pool.task import GONE, Task
 
-__all__ = ["Funds", "Need", "bring_forward", "fund", "given_for", "need"]
+__all__ = ["Funds", "Need", "bring_forward", "busy", "fund", "given_for", "need"]
 
 
 # So many tasks are looked through for one that is awaited: about a millisecond under the pool's lock.
@@ -62,21 +62,29 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
 
     def part() -> Need:
         tally = state.tally
-        # Of a task that has ended only the future is left, though its worker has not asked for another yet.
-        busy = [
-            (worker.task, worker.since)
-            for worker in state.staff
-            if worker.task is not None and worker is not asking and worker.task.fn is not None
-        ]
-        busy += list(state.inline.items())
         head = next((task for task in state.queue if task.place != GONE), None)
         ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
         return Need(
-            busy, ended, state.waiting(), head, state.allowed, tally.mean_seconds(), state.held_since, state.spent,
-            tally.memory_errors, tally.would_hold,
+            _busy(state, asking), ended, state.waiting(), head, state.allowed, tally.mean_seconds(),
+            state.held_since, state.spent, tally.memory_errors, tally.would_hold,
         )  # fmt: skip
 
     return state.enter(part)
+
+
+def busy(state: Admission, asking: Worker | None) -> list[tuple[Task, float]] | Verdict:
+    """Return the tasks that run and since when."""
+    return state.enter(lambda: _busy(state, asking))
+
+
+def _busy(state: Admission, asking: Worker | None) -> list[tuple[Task, float]]:
+    # Of a task that has ended only the future is left, though its worker has not asked for another yet.
+    working = [
+        (worker.task, worker.since)
+        for worker in state.staff
+        if worker.task is not None and worker is not asking and worker.task.fn is not None
+    ]
+    return working + list(state.inline.items())
 
 
 def bring_forward(state: Admission) -> Task | None:

@@ -35,6 +35,17 @@ class Scene:
         """Return the tasks that run."""
         return [each for pool in pools for task, since in pool.need.busy for each in self._running(pool, task, since)]
 
+    def late(self, pools: list[Claim], asking: Worker | None) -> list[Running]:
+        """Return the tasks that have begun since what the pools want was asked."""
+        late = []
+        for pool in pools:
+            known = {(id(task), since) for task, since in pool.need.busy}
+            busy = holding.busy(pool.crew.state, asking)
+            if isinstance(busy, list):
+                new = [each for each in busy if (id(each[0]), each[1]) not in known]
+                late += [each for task, since in new for each in self._running(pool, task, since)]
+        return late
+
     def _running(self, pool: Claim, task: Task, since: float) -> list[Running]:
         fn, args = task.fn, task.args
         if fn is None:  # it has ended meanwhile

@@ -213,6 +213,7 @@ class Watch:
             margin,
             begin,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
+            late=self.scene.late(pools, asking),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
             rested=self._rested,
         )
