@@ -10,7 +10,13 @@ PRELUDE = """
 import atexit, os, sys, threading, time, weakref
 import cgexec
 from cgexec import ThreadPoolExecutor
+ends = threading.Event()  # set when the interpreter begins to end, before the pools that were made by then are told
+def at_end(what):
+    if ends.wait(10):
+        sys.stdout.write(f"{what}\\n")
+        sys.stdout.flush()
 """
+ENDS = "threading._register_atexit(ends.set)\n"  # after the first pool: what is registered last is called first
 
 
 def run(code, *, stderr="", **environ):
@@ -27,31 +33,40 @@ def run(code, *, stderr="", **environ):
 
 
 def test_work_pending_at_exit_is_finished():
-    done = run("""
+    done = run(
+        """
 pool = ThreadPoolExecutor(1)
 for n in range(3):
-    pool.submit(lambda n=n: (time.sleep(0.05), print(n, flush=True)))
-""")
+    pool.submit(at_end, n)
+"""
+        + ENDS
+    )
     assert (done.stdout, done.returncode) == ("0\n1\n2\n", 0)
 
 
 def test_so_is_that_of_an_abandoned_pool_and_of_one_shut_down_without_waiting():
-    done = run("""
-ThreadPoolExecutor(1).submit(lambda: (time.sleep(0.05), print("abandoned", flush=True)))
+    done = run(
+        """
+ThreadPoolExecutor(1).submit(at_end, "abandoned")
 pool = ThreadPoolExecutor(1)
-pool.submit(lambda: (time.sleep(0.1), print("shut", flush=True)))
+pool.submit(at_end, "shut")
 pool.shutdown(wait=False)
-""")
-    assert done.stdout == "abandoned\nshut\n"
+"""
+        + ENDS
+    )
+    assert sorted(done.stdout.split()) == ["abandoned", "shut"]
 
 
 def test_a_submit_from_a_daemon_thread_makes_no_daemon_worker():
     # The standard pool's threads inherit the flag, and are joined by a private hook; ours would be cut off.
-    done = run("""
+    done = run(
+        """
 pool = ThreadPoolExecutor(1)
-t = threading.Thread(target=lambda: pool.submit(lambda: (time.sleep(0.1), print("done", flush=True))), daemon=True)
+t = threading.Thread(target=lambda: pool.submit(at_end, "done"), daemon=True)
 t.start(); t.join()
-""")
+"""
+        + ENDS
+    )
     assert done.stdout == "done\n"
 
 
@@ -124,9 +139,10 @@ print(sorted(t.name for t in threading.enumerate()))
 def test_without_the_standard_librarys_hook_a_thread_sees_the_end():
     # No Python at hand lacks it; so it is taken away.
     done = run("""
+threading._register_atexit(ends.set)
 del threading._register_atexit
 pool = ThreadPoolExecutor(1)
-pool.submit(lambda: (time.sleep(0.05), print("done", flush=True)))
+pool.submit(at_end, "done")
 print(sorted(t.name for t in threading.enumerate() if t.name.startswith("cgexec")), flush=True)
 """)
     assert done.stdout == "['cgexec-exit']\ndone\n"
@@ -317,7 +333,8 @@ pool.submit(int).result()
 def child():
     with ThreadPoolExecutor(1) as new:
         new.submit(print, "child", flush=True).result()
-    ThreadPoolExecutor(1).submit(lambda: (time.sleep(0.05), print("late", flush=True)))
+    ThreadPoolExecutor(1).submit(at_end, "late")
+    threading._register_atexit(ends.set)
 process = multiprocessing.get_context("fork").Process(target=child)
 process.start(); process.join(30)
 print(process.exitcode, flush=True)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cgexec._memory.footprints import ASSUMED, FREES, Footprint, Footprints
 from cgexec._memory.gauge import Reading
 from cgexec._memory.growth import Growth
-from cgexec._memory.headroom import BLOCK, Headroom, headroom, part_of
+from cgexec._memory.headroom import Headroom, headroom, part_of
 from cgexec._memory.learning import HALF_LIFE_S, SURPRISE, Learning, Running
 
 __all__ = ["Outlook", "Planner", "margin_of"]
@@ -70,7 +70,7 @@ class Planner:
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
-        self._wanted, self._free = 0, Headroom(0.0, 0.0, 0.0)  # at the last look
+        self._wanted, self._free = 0, Headroom(0.0, 0.0)  # at the last look
         self._bold = False
 
     @property
@@ -105,7 +105,7 @@ class Planner:
                 price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
             if price * self._wanted <= _TRIFLE * self._free.available:
                 return 0.0
-        return self._free.cost(price)
+        return price
 
     def _seen(self, footprint: Footprint | None) -> float:
         """Return what a call is taken to need by what was seen of its function, without anything for a surprise."""
@@ -191,12 +191,11 @@ class Planner:
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
         unseen = max(0.0, whole - max(0.0, excess), self._unseen_of_the_young(running, now))
-        surprise, block = self._surprise(running, now)
+        surprise, beyond = self._surprise(running, now)
         # What is free though no call has freed it will go to calls that run.
         frees = min(1.0, self._learning.frees / FREES)
-        told = given > 0 or any(each.given is not None for each in running)
-        free = headroom(reading, margin, self._learning.used, frees=frees, told=told)
-        self._free = free.less(unseen, surprise, block)
+        free = headroom(reading, margin, self._learning.used, frees=frees)
+        self._free = free.less(unseen, surprise, beyond)
         available = self._free.available
         dearest = max(self._dearest(running, now), given * self.correction)
         roomy = not self.closed and available > wanted * dearest
@@ -255,8 +254,8 @@ class Planner:
 
     def _surprise(self, running: Sequence[Running], now: float) -> tuple[float, float]:
         """
-        Return the allowance for tasks that turn out larger than all before; and how much more one may need that has
-        nothing from what is reusable. What a task takes it mostly takes early, so it gets less with its age.
+        Return the allowance for tasks that turn out larger than all before; and how much more than its share one may
+        need. What a task takes it mostly takes early, so it gets less with its age.
         """
         counts: dict[Footprint, float] = {}
         for each in running:
@@ -269,7 +268,6 @@ class Planner:
         # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:
         # below the limit, if need be into the margin.
         beyond = max(each.largest - each.share for each in counts)
-        block = max((each.largest - each.share for each in counts if each.largest >= BLOCK), default=0.0)
         young = [each.footprint for each in running if each.given is None and each.is_young(now)]
         surprise = max(unlike, max(beyond, sum(each.largest - each.share for each in young)) - self.margin)
-        return surprise, block
+        return surprise, beyond
