@@ -43,11 +43,11 @@ class Container:
         del self.running[:count]
         return count
 
-    def look(self, used, ended=0, seconds=1.0, lately=(), rested=True, late=(), **other):
+    def look(self, used, ended=0, seconds=1.0, lately=(), own=None, reusable=0, **other):
         self.now += seconds
         margin = margin_of(self.limit, None)
-        seen = reading(used, self.limit, self.processes, **other)
-        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now, late=late, rested=rested)
+        seen = reading(used, self.limit, self.processes, own, reusable)
+        return self.planner.look(seen, self.running, ended, lately, 32, margin, self.now, **other)
 
     def starts(self, outlook, given=None):
         """Return how many may be started now."""
@@ -617,6 +617,23 @@ def test_it_fits_beside_others_by_what_was_seen_whatever_may_come_as_a_surprise(
     box.look(FLOOR + 850 * MIB)
     assert not fits()
     assert not Planner().fits(None, None), "nothing is known yet"
+
+
+def test_what_is_left_to_the_pages_of_files_is_not_left_free_in_the_allocator():
+    box = learned(20 * MIB)
+    free = box.look(FLOOR + 100 * MIB, reusable=90 * MIB).available
+    less = box.look(FLOOR + 100 * MIB, reusable=90 * MIB, files=50 * MIB)
+    assert less.available == pytest.approx(free - 50 * MIB)
+    assert box.planner.plan == 256 * MIB - margin_of(256 * MIB, None) - 50 * MIB
+
+
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_it_fits_only_below_the_limit_though_nothing_suits_of_what_is_reusable(part):
+    box = learned(20 * MIB)
+    box.start(2)
+    for used, fits in [(200, True), (220, False)]:
+        box.look(FLOOR + used * MIB, reusable=150 * MIB)
+        assert box.planner.fits(box.function, None, part) == fits
 
 
 def test_below_a_part_of_the_plan_the_largest_that_was_seen_has_to_fit():

@@ -97,18 +97,23 @@ def test_room_for_files_never_shuts_tasks_out(floor, reserve, kept):
 
 
 @pytest.mark.parametrize(
-    ("care", "used", "asked"),
+    ("care", "busy", "used", "asked"),
     [
-        pytest.param(Care(fuse=True, retry=True), 100, True, id="fuse, may run twice"),
-        pytest.param(Care(fuse=True), 100, False, id="fuse, may not"),
-        pytest.param(Care(), 100, False, id="room enough"),
-        pytest.param(Care(), 600, True, id="little room"),
+        pytest.param(Care(fuse=True, retry=True), [], 100, True, id="fuse, may run twice"),
+        pytest.param(Care(fuse=True), [], 100, False, id="fuse, may not"),
+        pytest.param(Care(), [], 100, False, id="room enough"),
+        pytest.param(Care(), [], 600, True, id="little room"),
+        pytest.param(Care(needs=MIB), [], 100, True, id="an estimate"),
+        pytest.param(Care(), [MIB], 100, True, id="one for each call"),
+        pytest.param(Care(), [MIB, None], 100, False, id="one for some"),
     ],
 )
-def test_when_it_is_looked_at(care, used, asked, monkeypatch):
+def test_when_it_is_looked_at(care, busy, used, asked, monkeypatch):
     watch, asks = Watch(), []
     monkeypatch.setattr(watch.gauge, "file_reads", lambda: asks.append(1))
-    pool = SimpleNamespace(care=care, need=SimpleNamespace(works=True))
+    tasks = [SimpleNamespace(extra=None, home=SimpleNamespace(needs=given)) for given in busy]
+    need = SimpleNamespace(works=True, busy=[(task, 0.0) for task in tasks])
+    pool = SimpleNamespace(care=care, need=need)
     watch._for_files(Reading(used * MIB, LIMIT, "memory.max", None, 1, 0), [pool], 100 * MIB, 50.0)
     assert bool(asks) == asked
 

@@ -40,18 +40,21 @@ class Headroom(NamedTuple):
         return self.fresh < self.planned
 
 
-def headroom(reading: Reading, margin: int, mine: float, *, frees: float) -> Headroom:
+def headroom(reading: Reading, margin: int, files: int, mine: float, *, frees: float) -> Headroom:
     """
     Return it for one process.
 
     Args:
         reading: memory now.
         margin: the bytes that nothing is planned into.
+        files: the bytes that are left to the pages of files beside it, which have them only where nothing lies free in
+            the allocator either.
         mine: what this process uses, in bytes.
         frees: the part of what is reusable that calls have freed; the rest will go to those that run.
     """
-    planned = part_of(reading, reading.room - margin + reading.reusable * frees, mine)
-    return Headroom(planned, part_of(reading, reading.room - margin * _SPARE, mine))
+    room = reading.room - files
+    planned = part_of(reading, room - margin + reading.reusable * frees, mine)
+    return Headroom(planned, part_of(reading, room - margin * _SPARE, mine))
 
 
 def part_of(reading: Reading, free: float, mine: float) -> float:

@@ -131,13 +131,13 @@ class Planner:
     def fits(self, footprint: Footprint | None, given: int | None, part: float = 1.0) -> bool:
         """
         Return whether a task that needs what was seen of its function, or was given, would leave use below that *part*
-        of the plan, with all that others were promised. Below the whole plan nothing is kept for a surprise; below a
-        part it has to fit though it be the largest seen.
+        of the plan, with all that others were promised, and below the limit though nothing suits that is reusable.
+        Below the whole plan nothing is kept for a surprise; below a part it has to fit though it be the largest seen.
         """
         if self.reading is None or self.closed:
             return False
         need = self._seen(footprint) if given is None and part == 1 else self.needed(footprint, given)
-        free = part * self.plan - self.reading.live
+        free = min(part * self.plan - self.reading.live, self.reading.room)
         return need <= part_of(self.reading, free, self._learning.used) - self._unseen
 
     def untaken(self, running: Iterable[Hashable]) -> float:
@@ -160,6 +160,7 @@ class Planner:
         margin: int,
         now: float,
         *,
+        files: int = 0,
         given: int = 0,
         late: Sequence[Running] = (),
         bold: bool = False,
@@ -175,6 +176,7 @@ class Planner:
             lately: functions of tasks that ended meanwhile and may have been too short to be seen running.
             wanted: the most tasks that could be running, were memory no concern.
             margin: see `margin_of`.
+            files: what is left to the pages of files beside it, in bytes.
             now: a monotonic time in seconds.
             given: the greatest estimate that a pool has for its calls, in bytes.
             late: the tasks that have begun while memory was read: they may have taken theirs, and are promised nothing
@@ -183,7 +185,7 @@ class Planner:
             rested: since the last task ended, what is free has been given back; else tasks may take it again unseen.
         """
         self._bold = bold
-        self.reading, self.margin = reading, margin
+        self.reading, self.margin = reading, margin + files
         self._learning.see(reading, [*running, *late], ended, lately, now, rested=rested)
         excess = self._learning.used - self.floor
         self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
@@ -194,7 +196,7 @@ class Planner:
         surprise, beyond = self._surprise(running, now)
         # What is free though no call has freed it will go to calls that run.
         frees = min(1.0, self._learning.frees / FREES)
-        free = headroom(reading, margin, self._learning.used, frees=frees)
+        free = headroom(reading, margin, files, self._learning.used, frees=frees)
         self._free = free.less(unseen, surprise, beyond)
         available = self._free.available
         dearest = max(self._dearest(running, now), given * self.correction)

@@ -158,7 +158,7 @@ class Reports:
         """Say that more is kept free for files, as they do not fit or might not; the former at most once a minute."""
         if not thrashes:
             _LOGGER.info(
-                "[page-cache-room] tasks read files beside a fuse: %s is kept free for these for now",
+                "[page-cache-room] tasks read files, and no surprise is allowed for: %s is kept free for these for now",
                 format_bytes(more),
             )
         elif now - self._thrashed >= _FORGET_S:

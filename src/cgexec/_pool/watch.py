@@ -28,7 +28,7 @@ from cgexec._pool.crowd import Crowd
 from cgexec._pool.flight import flight
 from cgexec._pool.guard import is_owned
 from cgexec._pool.hands import Hands
-from cgexec._pool.holding import Funds
+from cgexec._pool.holding import Funds, given_for
 from cgexec._pool.lulls import Lulls
 from cgexec._pool.price import Price
 from cgexec._pool.records import Chore, Worker
@@ -202,8 +202,8 @@ class Watch:
         reading = reading.part()
         reading = reading._replace(reusable=self._reusable(pools, reading))
         margin = max((margin_of(reading.limit, pool.care.reserve) for pool in pools), default=0)
-        margin += self._for_files(reading, pools, margin, begin)
-        armed = self._arm(pools, reading, margin)
+        files = self._for_files(reading, pools, margin, begin)
+        armed = self._arm(pools, reading, margin + files)
         outlook = self.planner.look(
             reading,
             self.scene.running(pools),
@@ -212,6 +212,7 @@ class Watch:
             wanted(pools, reading),
             margin,
             begin,
+            files=files,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
             late=self.scene.late(pools, asking),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
@@ -296,8 +297,10 @@ class Watch:
     def _for_files(self, reading: Reading, pools: list[Claim], margin: int, now: float) -> int:
         """Return the bytes that are kept free for the pages of files; at most half of what tasks could have."""
         thrash, limit = self.thrash, reading.limit
-        fused = [pool for pool in pools if pool.care.fuse and pool.need.works]
-        beforehand = bool(fused) and all(pool.care.retry for pool in fused)
+        works = [pool for pool in pools if pool.need.works]
+        fused = [pool for pool in works if pool.care.fuse]
+        # Where no allowance is kept for a surprise, files do not have it meanwhile.
+        beforehand = all(pool.care.retry for pool in fused) if fused else bool(works) and all(map(_is_told, works))
         if thrash.is_due(now) and (beforehand or reading.used >= _TAKEN * limit):
             why = thrash.see(now, self.gauge.file_reads(), limit, beforehand=beforehand)
             if why is not None and not all(pool.care.observe for pool in pools):
@@ -339,6 +342,12 @@ class Watch:
             answer = holding.fund(pool.crew.state, given, pool.need, min(max(0.0, now - self._looked), MOST_S))
             if isinstance(answer, tuple) and (answer[0] is not None or answer[1]):
                 calls.append((pool.crew, answer[0], answer[1]))
+
+
+def _is_told(pool: Claim) -> bool:
+    """Return whether somebody has said what its tasks need."""
+    given = [given_for(task) is not None for task, _ in pool.need.busy]
+    return pool.care.needs is not None or (bool(given) and all(given))
 
 
 _watch = Watch()
