@@ -63,11 +63,24 @@ class Container:
         return self.look(FLOOR, ended=count)
 
 
-def test_with_nothing_known_three_start_in_a_small_container_and_fifty_in_four_gibibytes():
-    small, large = Container(), Container(4096 * MIB)
-    assert small.starts(small.look(FLOOR)) == 3
-    assert 50 <= large.starts(large.look(FLOOR)) <= 60
-    assert large.planner.assumed == ASSUMED
+@pytest.mark.parametrize("limit", [256, 1024, 4096])
+def test_with_nothing_known_three_start_and_more_when_these_have_shown_what_they_take(limit):
+    box = Container(limit * MIB)
+    assert box.starts(box.look(FLOOR)) == 3
+    box.start(3)
+    assert box.starts(box.look(FLOOR, seconds=0.1)) == 0
+    shown = box.look(FLOOR, seconds=0.2)
+    assert box.planner.assumed == min(ASSUMED, (box.planner.plan - FLOOR) // 3)
+    assert box.starts(shown) >= limit // 100 - 3
+
+
+def test_the_first_calls_are_known_by_what_they_have_taken_before_many_start():
+    box = Container(1024 * MIB)
+    box.look(FLOOR)
+    box.start(3)
+    box.look(FLOOR, seconds=0.001)
+    shown = box.look(FLOOR + 3 * 85 * MIB, seconds=0.3)
+    assert 85 * MIB * (3 + box.starts(shown)) <= box.planner.plan - FLOOR
 
 
 def test_a_million_tasks_that_need_nothing_are_not_held():

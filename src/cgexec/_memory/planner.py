@@ -31,6 +31,8 @@ _LATE_PART = 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
+# A call has begun to show what it takes when it has been running for so long, in seconds.
+_SHOWS_S = 0.25
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
 
@@ -70,6 +72,7 @@ class Planner:
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
+        self._shown: set[Footprint] = set()  # functions of which a call has been running for a while
         self._wanted, self._free = 0, Headroom(0.0, 0.0)  # at the last look
         self._bold = False
 
@@ -85,8 +88,13 @@ class Planner:
 
     @property
     def assumed(self) -> float:
-        """What a task is taken to need with nothing known."""
-        return max(1.0, min(ASSUMED, (self.plan - min(self.floor, self.plan)) / 3))
+        """What a task is taken to need with nothing known but that it has not taken more by now."""
+        return max(1.0, min(ASSUMED, self._third))
+
+    @property
+    def _third(self) -> float:
+        """A third of what there is for tasks: what the first calls of a function may take, before they show it."""
+        return (self.plan - min(self.floor, self.plan)) // 3
 
     @property
     def correction(self) -> float:
@@ -98,7 +106,7 @@ class Planner:
         if given is not None:
             price = self._learning.corrected(footprint, given)
         elif footprint is None or not footprint.samples:
-            price = self._seen(footprint)
+            price = max(self._seen(footprint), 0.0 if self._bold or footprint in self._shown else self._third)
         else:
             price = footprint.share
             if not self._bold:
@@ -189,6 +197,7 @@ class Planner:
         self._learning.see(reading, [*running, *late], ended, lately, now, rested=rested)
         excess = self._learning.used - self.floor
         self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
+        self._shown = {each.footprint for each in running if now - each.since >= _SHOWS_S}
         self._gate(reading)
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
@@ -219,7 +228,8 @@ class Planner:
             return self._learning.corrected(each.footprint, each.given)
         if each.footprint.samples:
             return each.footprint.share
-        return max(each.footprint.share, self.assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
+        assumed = self.assumed if self._bold or each.footprint in self._shown else self._third
+        return max(each.footprint.share, assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
 
     def _unseen_of_the_young(self, running: Sequence[Running], now: float) -> float:
         """
