@@ -106,7 +106,9 @@ class Planner:
         if given is not None:
             price = self._learning.corrected(footprint, given)
         elif footprint is None or not footprint.samples:
-            price = max(self._seen(footprint), 0.0 if self._bold or footprint in self._shown else self._third)
+            # A third of what is left where that is less: others are not to end for it.
+            first = 0.0 if self._has_shown(footprint) else min(self._third, self._free.available / 3)
+            price = max(self._seen(footprint), first)
         else:
             price = footprint.share
             if not self._bold:
@@ -228,8 +230,13 @@ class Planner:
             return self._learning.corrected(each.footprint, each.given)
         if each.footprint.samples:
             return each.footprint.share
-        assumed = self.assumed if self._bold or each.footprint in self._shown else self._third
-        return max(each.footprint.share, assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
+        if not self._has_shown(each.footprint):
+            return max(each.footprint.share, self._third)
+        return max(each.footprint.share, self.assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
+
+    def _has_shown(self, footprint: Footprint | None) -> bool:
+        """Return whether it is known what the first calls take, or a surprise would kill nobody."""
+        return self._bold or footprint in self._shown
 
     def _unseen_of_the_young(self, running: Sequence[Running], now: float) -> float:
         """
