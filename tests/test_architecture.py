@@ -40,7 +40,7 @@ LAYERS = [
 INSIDE = {
     "_kernel.": [{"parse", "locate"}, {"files"}, {"windows", "kept"}, {"levels", "host"}, {"__init__"}],
     "_memory.": [
-        {"functions", "siblings", "aimd", "allocator", "thrash", "most", "growth"},
+        {"functions", "siblings", "aimd", "allocator", "thrash", "most", "growth", "lasting"},
         {"footprints"},
         {"gauge", "departures", "corrections"},
         {"spikes", "gap"},

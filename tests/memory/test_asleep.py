@@ -131,3 +131,19 @@ def test_a_look_that_fails_after_it_gave_a_pool_its_budget_still_calls_who_may_s
             eventually(lambda: (now.advance(1), held.running())[1])
             assert not failing
             assert hold.futures[0].running(), "or it was its worker that took the other up"
+
+
+def test_nobody_looks_by_time_where_another_has_looked_meanwhile(now, box, monkeypatch):
+    looks = []
+    may_end = threading.Event()
+    with cgexec.ThreadPoolExecutor(1, adaptive=False) as pool:
+        future = pool.submit(task, may_end)
+        eventually(future.running)
+        watch().look()
+        due = watch().due
+        with monkeypatch.context() as patched:
+            patched.setattr(Watch, "look", lambda *_: looks.append(1))
+            assert (watch().tick(due - 0.001), looks) == (due, [])
+            watch().tick(due)
+        assert looks == [1]
+        may_end.set()

@@ -108,6 +108,27 @@ def test_tasks_too_short_to_be_seen_running_are_known_by_their_end():
     assert box.planner.price(box.function, None) == 0
 
 
+def test_calls_are_not_blamed_for_more_than_they_have_had_the_time_to_take():
+    box = Container()
+
+    def price(seconds, calls=0, ended=5000):
+        """Return it after a look that finds 30 MiB, and that so many calls of 50 microseconds have ended."""
+        lasted = {box.function: (calls, calls * 50e-6)}
+        box.look(FLOOR + 30 * MIB, ended, seconds, [box.function], lasted=lasted, rested=False)
+        return box.planner.price(box.function, None)
+
+    box.look(FLOOR)
+    assert price(0.1) > 0, "what submitters hold looks like theirs"
+    assert price(0.1, calls=10) > 0
+    assert price(0.1, calls=10) == 0
+    assert box.function.learned().bytes < MIB
+    box.start(1)
+    assert price(0.1) > 0, "one has been running for long enough to have taken it"
+    box.end(1)
+    assert price(0.1, ended=1) == 0
+    assert price(6) > 0, "that they are short was known long ago"
+
+
 def test_calls_that_would_all_fit_at_once_cost_nothing_to_start():
     box = Container()
     for _ in range(40):

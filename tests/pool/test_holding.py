@@ -112,6 +112,18 @@ def test_what_was_started_last_is_known_and_not_what_was_held():
     assert state.begun is nothing.__code__
 
 
+def test_how_long_calls_last_is_known_of_those_that_counted_with_something():
+    state = machine()
+    state.price = Price(lambda each: 0.0 if each.fn is other else 1.0)
+    fund(state, Funds(bounded=True, budget=50.0))
+    for fn in (nothing, nothing, other):
+        worker, _ = run(state, fn)
+        state.next(worker, 2.0, COMPLETED)
+    ended, later = (holding.need(state, None).lasted for _ in range(2))
+    assert list(ended) == [(nothing.__code__, 2, 4.0)]
+    assert not later
+
+
 def priced(state, prices):
     """Have the state machine ask for prices by function, and note whose it asked for."""
     asked = []

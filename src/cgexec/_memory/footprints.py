@@ -13,6 +13,7 @@ from math import inf
 from typing import NamedTuple
 
 from cgexec._memory.functions import key_of, numbered
+from cgexec._memory.lasting import Lasting
 
 __all__ = ["ASSUMED", "FREES", "Footprint", "Footprints", "Learned"]
 
@@ -74,7 +75,7 @@ class Footprint:
 
     __slots__ = (
         "_before", "_begun", "_first", "_freed", "_fresh", "_largest", "_largest_before", "_many", "_most", "_now",
-        "anchor", "frees", "grown", "name", "samples", "seems",
+        "anchor", "frees", "grown", "lasting", "name", "samples", "seems",
     )  # fmt: skip
 
     def __init__(self, anchor: object, name: str) -> None:
@@ -86,6 +87,7 @@ class Footprint:
         self._freed: deque[_Freed] = deque(maxlen=_FREED)
         self._many = self._most = 0.0  # what two thirds and what most of these do not exceed
         self.frees: float | None = None
+        self.lasting = Lasting()
         self.seems = 0.0
         self._fresh = 0
         self.grown = 0.0
@@ -95,17 +97,17 @@ class Footprint:
     @property
     def share(self) -> float:
         """The estimate, in bytes."""
-        return max(self._now, self._before, self._most)
+        return min(self.lasting.most, max(self._now, self._before, self._most))
 
     @property
     def usual(self) -> float:
         """What a call mostly needs, in bytes: two thirds of them no more."""
-        return self._many if len(self._freed) >= _FREED_LEAST else self.share
+        return min(self._many, self.lasting.most) if len(self._freed) >= _FREED_LEAST else self.share
 
     @property
     def largest(self) -> float:
         """The most that a single call seems to have held of late, in bytes."""
-        return max(self._largest, self._largest_before, self.seems, self.share)
+        return max(min(self.lasting.most, max(self._largest, self._largest_before, self.seems)), self.share)
 
     @property
     def keeps(self) -> bool:

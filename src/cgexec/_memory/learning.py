@@ -139,6 +139,7 @@ class Learning:
         lately: Sequence[Footprint],
         now: float,
         *,
+        lasted: Mapping[Footprint, tuple[int, float]],
         rested: bool,
     ) -> None:
         """
@@ -147,6 +148,7 @@ class Learning:
         """
         paused = self._quiet and now - self._looked > _PAUSE_S
         used = self._measure(reading, now)
+        self._see_how_long(running, lately, lasted, now)
         self._see_the_gone(used, running, now)
         self.growth.see(used, _CALM * reading.limit, now)
         self._follow(used, running, rested=rested)
@@ -178,6 +180,22 @@ class Learning:
             self._calm_from = min(self._calm_from, used)
         self._looked = now
         return used
+
+    @staticmethod
+    def _see_how_long(
+        running: Sequence[Running],
+        lately: Sequence[Footprint],
+        lasted: Mapping[Footprint, tuple[int, float]],
+        now: float,
+    ) -> None:
+        """See what calls can hold at the most, by how long they last."""
+        for footprint, (count, seconds) in lasted.items():
+            footprint.lasting.see(count, seconds, now)
+        oldest = dict.fromkeys([*lately, *lasted], 0.0)
+        for each in running:
+            oldest[each.footprint] = max(now - each.since, oldest.get(each.footprint, 0.0))
+        for footprint, age in oldest.items():
+            footprint.lasting.look(age, now)
 
     def _follow(self, used: float, running: Sequence[Running], *, rested: bool) -> None:
         """Keep what was used before each task started, and the floor: what is used when nothing runs."""

@@ -8,9 +8,10 @@ trials comes next with a probability of about 1/n); and a margin that nothing is
 
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import exp2, inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cgexec._memory.footprints import ASSUMED, FREES, Footprint, Footprints
@@ -35,6 +36,7 @@ _TRIFLE = 0.5
 _SHOWS_S = 0.25
 # So often the function that needs most is looked for among all, in seconds.
 _DEAREST_S = 5.0
+_NONE: Mapping[Footprint, tuple[int, float]] = MappingProxyType({})
 
 
 class Outlook(NamedTuple):
@@ -173,6 +175,7 @@ class Planner:
         files: int = 0,
         given: int = 0,
         late: Sequence[Running] = (),
+        lasted: Mapping[Footprint, tuple[int, float]] = _NONE,
         bold: bool = False,
         rested: bool = True,
     ) -> Outlook:
@@ -191,12 +194,14 @@ class Planner:
             given: the greatest estimate that a pool has for its calls, in bytes.
             late: the tasks that have begun while memory was read: they may have taken theirs, and are promised nothing
                 yet.
+            lasted: of each function, how many calls have ended since the last look, and how many seconds they lasted
+                together; only those that counted with something when they started.
             bold: a surprise would kill nobody, so nothing is kept free for one.
             rested: since the last task ended, what is free has been given back; else tasks may take it again unseen.
         """
         self._bold = bold
         self.reading, self.margin = reading, margin + files
-        self._learning.see(reading, [*running, *late], ended, lately, now, rested=rested)
+        self._learning.see(reading, [*running, *late], ended, lately, now, lasted=lasted, rested=rested)
         excess = self._learning.used - self.floor
         self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
         self._shown = {each.footprint for each in running if now - each.since >= _SHOWS_S}

@@ -124,6 +124,8 @@ class Admission(Books):
             try:
                 if outcome:
                     self.tally.task_seconds += now - worker.since
+                    if self.bounded:
+                        self._time(worker, now)
                     if outcome == COMPLETED:
                         self.tally.completed += 1
                     else:
@@ -204,6 +206,11 @@ class Admission(Books):
             worker.task.place = WAITING
             self.queue.appendleft(worker.task)
 
+    def _time(self, worker: Worker, now: float) -> None:
+        """Count how long the worker's last task has lasted, if that counted with something."""
+        if worker.task is not None and worker.task.priced is not None:
+            self.price.ended(worker.task.priced, now - worker.since)
+
     def affords(self, task: Task) -> bool:
         """Return whether the task may start as far as memory goes, and take what it needs from the budget."""
         price = self.price(task)
@@ -219,6 +226,8 @@ class Admission(Books):
         self.held_since = None
         self.budget -= price
         self.spent += price
+        if price and task.extra is None:
+            task.priced = self.price.anchor
         self.begun = self.price.anchor
         self.held = False
         return True

@@ -1,10 +1,12 @@
 """What memory allows a pool to start: the budget it is given, and what it has to tell for it. Pure."""
 
+from collections.abc import Sequence
 from itertools import islice
 from math import inf
 from typing import NamedTuple
 
 from cgexec._pool.admission import Admission
+from cgexec._pool.price import Ended
 from cgexec._pool.records import Chore, Verdict, Worker
 from cgexec._pool.task import GONE, Task
 
@@ -28,6 +30,7 @@ class Need(NamedTuple):
     spent: float  # see `Admission.spent`
     starved: int  # runs that memory ran out for
     would_hold: int  # starts that were only observed
+    lasted: Sequence[Ended] = ()  # of those that counted with something: what has ended since the last look
 
     @property
     def works(self) -> bool:
@@ -66,7 +69,7 @@ def need(state: Admission, asking: Worker | None) -> Need | Verdict:
         ended = tally.completed + tally.failed + tally.cancelled + (asking is not None and asking.task is not None)
         return Need(
             _busy(state, asking), ended, state.waiting(), head, state.allowed, tally.mean_seconds(),
-            state.held_since, state.spent, tally.memory_errors, tally.would_hold,
+            state.held_since, state.spent, tally.memory_errors, tally.would_hold, state.price.take_ended(),
         )  # fmt: skip
 
     return state.enter(part)

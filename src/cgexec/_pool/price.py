@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from cgexec._memory.functions import anchor_of
 from cgexec._pool.task import Task
 
-__all__ = ["Price"]
+__all__ = ["Ended", "Price"]
+
+
+class Ended(NamedTuple):
+    """Calls of one function that have ended, and how many seconds they lasted together."""
+
+    anchor: object
+    calls: int
+    seconds: float
 
 
 class Price:
@@ -16,13 +24,14 @@ class Price:
     under the lock of the pool it belongs to.
     """
 
-    __slots__ = ("_ask", "_fn", "_price", "anchor")
+    __slots__ = ("_ask", "_ended", "_fn", "_price", "anchor")
 
     def __init__(self, ask: Callable[[Task], float]) -> None:
         self._ask = ask
         self._fn: Callable[..., Any] | None = None
         self._price = 0.0
         self.anchor: object = None  # of that function, see `anchor_of`
+        self._ended: dict[int, Ended] = {}
 
     def __call__(self, task: Task) -> float:
         """Return it in bytes."""
@@ -38,6 +47,17 @@ class Price:
     def asked(self) -> bool:
         """Whether it was asked for since it was forgotten."""
         return self._fn is not None
+
+    def ended(self, anchor: object, seconds: float) -> None:
+        """Count a call that was started at a price, and how long it lasted."""
+        before = self._ended.get(id(anchor))
+        calls, longer = (0, 0.0) if before is None else (before.calls, before.seconds)
+        self._ended[id(anchor)] = Ended(anchor, calls + 1, longer + seconds)
+
+    def take_ended(self) -> list[Ended]:
+        """Return what was counted since this was asked last."""
+        ended, self._ended = self._ended, {}
+        return list(ended.values())
 
     def forget(self) -> None:
         """Ask again: more is known now."""

@@ -67,6 +67,16 @@ class Scene:
                 lately.append(self._footprint(pool, begun))
         return lately
 
+    def lasted(self, pools: list[Claim]) -> dict[Footprint, tuple[int, float]]:
+        """Return how many calls of each function have ended, and how many seconds they lasted together."""
+        lasted: dict[Footprint, tuple[int, float]] = {}
+        for pool in pools:
+            for each in pool.need.lasted:
+                footprint = self._footprint(pool, each.anchor)
+                count, seconds = lasted.get(footprint, (0, 0.0))
+                lasted[footprint] = count + each.calls, seconds + each.seconds
+        return lasted
+
     def _footprint(self, pool: Claim, anchor: object) -> Footprint:
         footprint = self._footprints.get(anchor, name_of(anchor))
         pool.crew.saw(footprint)

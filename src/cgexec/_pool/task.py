@@ -110,6 +110,7 @@ class Task(Future[Any]):  # the result is whatever the callable returns
     counted: Literal["", "expired", "failed"] = ""  # as what, taken out before it ran
     tries: int = 0  # runs that ended AGAIN
     apart: bool = False  # is to run with nothing beside it, after so many
+    priced: object = None  # its function, see `anchor_of`, if it counted with something when it started
     # Set once, to True, by `cgexec.cancel`, and read by the task's own thread: a benign race, the next checkpoint sees
     # it.
     stop: bool = False

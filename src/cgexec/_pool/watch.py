@@ -145,14 +145,18 @@ class Watch:
 
     def tick(self, now: float) -> float | None:
         """
-        Look because nobody did for a while; return when to come again if another is at it.
+        Look if nobody did for a while; return when to come again if somebody did, or is at it.
 
         Whoever looks has this called again if there is work; so with no work there is no thread. The clock stays until
         the other has done so, as it might be refused a new thread then.
         """
-        self.look()
+        due = self.due
+        if now >= due:
+            self.look()
         self._ask_back(now)
-        return now + HELD_S if self._wanted else None
+        if self._wanted:
+            return now + HELD_S
+        return due if now < due else None
 
     def _ask_back(self, now: float) -> None:
         """Ask memory back if tasks are held for want of it, or all have ended; the looks that follow see the effect."""
@@ -215,6 +219,7 @@ class Watch:
             files=files,
             given=max((pool.care.needs or 0 for pool in pools), default=0),
             late=self.scene.late(pools, asking),
+            lasted=self.scene.lasted(pools),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
             rested=self._rested,
         )
