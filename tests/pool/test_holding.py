@@ -91,6 +91,19 @@ def test_a_price_is_asked_once_a_look_and_for_each_task_that_has_its_own():
     assert asked == [first, own, second]
 
 
+def test_what_waits_for_a_worker_has_not_been_held_since_memory_was_short():
+    state = machine(limit=1)
+    fund(state, NONE)
+    worker = started(state.offer(task(state)))
+    state.offer(task(state))
+    state.next(worker, 1.0, 0)
+    state.next(worker, 1.0, 0)
+    assert state.held_since == 1.0
+    fund(state, Funds(bounded=False))
+    assert not isinstance(state.next(worker, 2.0, 0), Verdict)
+    assert (state.held_since, state.waiting()) == (None, 1)
+
+
 def test_of_those_that_may_run_submitters_take_their_part():
     state = machine()
     state.inline[task(state)] = 0.0

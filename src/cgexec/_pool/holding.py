@@ -136,7 +136,7 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
             head = next((task for task in state.queue if task.place != GONE), None)
             if head is None or not state.bounded or state.spare or state.price(head) <= state.budget:
                 state.held = False
-        if not state.waiting():
+        if not (state.waiting() and state.bounded):
             state.held_since = None
         return state.summon(), chores
 
