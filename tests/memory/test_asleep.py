@@ -5,6 +5,7 @@ import threading
 import pytest
 
 import cgexec
+from cgexec._memory import planner
 from cgexec._memory.gauge import Gauge
 from cgexec._pool import ticker
 from cgexec._pool.watch import Watch, watch
@@ -147,3 +148,18 @@ def test_nobody_looks_by_time_where_another_has_looked_meanwhile(now, box, monke
             watch().tick(due)
         assert looks == [1]
         may_end.set()
+
+
+def test_of_a_function_that_nobody_knows_few_start_though_all_would_fit_with_what_is_assumed(
+    now, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(planner, "_SHOWS_S", 6 * SOON)  # none has been running for long enough to show what it takes
+    may_end = threading.Event()
+    with inside(Container(tmp_path, memory="4Gi", used="100Mi")), cgexec.ThreadPoolExecutor(32) as pool:
+        futures = [pool.submit(task, may_end) for _ in range(32)]
+        eventually(lambda: pool.stats().running == 7)
+        eventually(lambda: (now.advance(1), pool.stats().held_for is not None)[1])
+        assert pool.stats().running == 7
+        may_end.set()
+        for future in futures:
+            future.result(SOON)

@@ -63,15 +63,28 @@ class Container:
         return self.look(FLOOR, ended=count)
 
 
-@pytest.mark.parametrize("limit", [256, 1024, 4096])
-def test_with_nothing_known_three_start_and_more_when_these_have_shown_what_they_take(limit):
+@pytest.mark.parametrize(("limit", "starts"), [(256, 3), (1024, 3), (4096, 7)])
+def test_with_nothing_known_a_few_start_and_as_many_when_these_have_shown_what_they_take(limit, starts):
     box = Container(limit * MIB)
-    assert box.starts(box.look(FLOOR)) == 3
-    box.start(3)
-    assert box.starts(box.look(FLOOR, seconds=0.1)) == 0
-    shown = box.look(FLOOR, seconds=0.2)
+    assert box.starts(box.look(FLOOR)) == starts
+    box.start(starts)
+    assert box.starts(box.look(FLOOR, seconds=0.1)) <= 1
+    shown = box.look(FLOOR, seconds=0.3)
     assert box.planner.assumed == min(ASSUMED, (box.planner.plan - FLOOR) // 3)
-    assert box.starts(shown) >= limit // 100 - 3
+    assert 1 <= box.starts(shown) <= starts if limit > 256 else box.starts(shown) == 0
+    for _ in range(60):
+        shown = box.look(FLOOR)
+    assert box.starts(shown) >= 3, "by time alone, as long as use stays calm"
+
+
+def test_first_calls_that_still_grow_have_not_shown_what_they_take():
+    box = Container(1024 * MIB)
+    box.look(FLOOR)
+    box.start(3)
+    for grown in (0, 15, 30, 45, 60, 75):
+        growing = box.look(FLOOR + grown * MIB, seconds=0.2)
+    assert box.starts(growing) <= 1
+    assert box.starts(box.look(FLOOR + 75 * MIB, seconds=0.3)) >= 2
 
 
 def test_for_a_new_function_nobody_has_to_end_where_what_is_assumed_is_free():
@@ -97,8 +110,6 @@ def test_a_million_tasks_that_need_nothing_are_not_held():
         outlook = box.generation(0, 3)
     assert box.planner.price(box.function, None) == 0
     assert outlook.available > 200 * MIB
-    large = Container(4096 * MIB)
-    assert large.generation(0, 3).roomy, "there not even an unknown function has to be asked about"
 
 
 def test_tasks_too_short_to_be_seen_running_are_known_by_their_end():
@@ -494,11 +505,15 @@ def test_tasks_that_become_ten_times_larger_are_noticed():
     assert box.starts(box.look(FLOOR + 80 * MIB)) <= 12, "it was eighty"
 
 
-def test_tasks_that_sleep_come_to_run_side_by_side_by_time_alone():
-    box = Container()
-    for _ in range(60):
-        box.start(min(1, box.starts(box.look(FLOOR + MIB * len(box.running) // 8, seconds=0.5))))
-    assert len(box.running) >= 20
+@pytest.mark.parametrize(("limit", "seconds"), [(256, 20), (1024, 3), (4096, 1)])
+def test_twenty_tasks_that_sleep_come_to_run_side_by_side_by_time_alone(limit, seconds):
+    box = Container(limit * MIB)
+    for _ in range(round(seconds / 0.05)):
+        outlook = box.look(FLOOR + MIB * len(box.running) // 8, seconds=0.05)
+        while box.planner.price(box.function, None) <= outlook.available and len(box.running) < 20:
+            box.start(1)
+            outlook = outlook._replace(available=outlook.available - box.planner.price(box.function, None))
+    assert len(box.running) == 20
 
 
 def test_time_does_not_count_while_use_grows():
@@ -546,27 +561,6 @@ def test_an_estimate_that_is_far_too_small_is_made_up_for_in_a_few_generations()
         box.end(4)
         box.look(FLOOR, ended=4)
     assert box.planner.price(box.function, MIB) == pytest.approx(40 * MIB)
-
-
-def test_large_calls_are_asked_about_also_while_none_of_them_runs():
-    box = Container(2048 * MIB)
-    for _ in range(10):
-        box.generation(150 * MIB, 1)
-    for _ in range(60):
-        outlook = box.look(FLOOR, ended=10, lately=[box.planner.footprints.get("small", "small")])
-    assert outlook.available > 1700 * MIB
-    assert not outlook.roomy, "thirty-two of the large ones may come before the next look"
-
-
-def test_an_estimate_of_a_pool_is_asked_about_before_one_of_its_calls_has_run():
-    box = Container(4096 * MIB)
-    margin = margin_of(box.limit, None)
-
-    def roomy(given):
-        return box.planner.look(reading(FLOOR, box.limit), [], 0, [], 8, margin, box.now, given=given).roomy
-
-    assert roomy(200 * MIB)
-    assert not roomy(500 * MIB)
 
 
 def test_an_expensive_first_call_is_forgotten():
@@ -623,17 +617,18 @@ def test_a_call_that_has_not_ended_teaches_nothing_by_the_ends_of_others():
     box.look(FLOOR)
     box.start(1)
     beside_short_calls(box, 10)
-    assert (box.function.samples, box.planner.price(box.function, None)) == (0, ASSUMED)
+    assert box.function.samples == 0
+    assert box.planner.price(box.function, None) >= ASSUMED
     box.look(FLOOR, ended=8 + box.end(1))
     assert box.function.samples == 1
 
 
 def test_what_was_seen_of_calls_that_have_not_ended_counts_where_it_is_more_than_is_assumed():
     box = Container(1024 * MIB)
-    box.start(2)
+    box.start(1)
     box.look(FLOOR)
-    box.look(FLOOR + 300 * MIB)
-    assert box.planner.price(box.function, None) == 150 * MIB
+    box.look(FLOOR + 400 * MIB)
+    assert box.planner.price(box.function, None) == 400 * MIB
 
 
 def test_a_call_that_has_been_running_for_long_has_shown_as_much_as_one_that_has_ended():

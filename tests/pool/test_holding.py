@@ -295,15 +295,6 @@ def test_a_closed_pool_lets_its_workers_go_when_what_was_held_is_gone(how):
     assert state.is_quiet()
 
 
-def test_calls_that_are_told_apart_are_asked_about_whatever_the_room():
-    state = machine()
-    state.told = True
-    fund(state, Funds(bounded=False, budget=15.0))
-    assert state.bounded
-    fund(state, Funds(bounded=False, budget=math.inf))
-    assert not state.bounded, "nothing is limited"
-
-
 def test_what_a_running_task_waits_for_comes_first():
     state = machine()
     fund(state, NONE)

@@ -32,10 +32,8 @@ _LATE_PART = 0.25
 # If all calls that could run at once together take no more than this part of what is free, starting one costs nothing:
 # what runs is promised its share at each look, and between two looks no more can start than may run.
 _TRIFLE = 0.5
-# A call has begun to show what it takes when it has been running for so long, in seconds.
+# A call has shown what it takes at first when it has been running for so many seconds in which use stayed calm.
 _SHOWS_S = 0.25
-# So often the function that needs most is looked for among all, in seconds.
-_DEAREST_S = 5.0
 _NONE: Mapping[Footprint, tuple[int, float]] = MappingProxyType({})
 
 
@@ -43,13 +41,11 @@ class Outlook(NamedTuple):
     """
     What may be started, in bytes; -inf while the gate is closed.
 
-    *roomy*: so many tasks as could be asked for would fit, known or unknown. *surplus*: what is used and nobody
-    is known to need: memory that may come back, and would help.
+    *surplus*: what is used and nobody is known to need: memory that may come back, and would help.
     """
 
     available: float
     closed: bool
-    roomy: bool
     surplus: float
 
 
@@ -72,9 +68,7 @@ class Planner:
         self.growth: Growth = self._learning.growth
         self._unseen = 0.0  # bytes promised and not taken at the last look
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
-        self._dearest_known, self._dearest_due = 0.0, 0.0
         self._promises: dict[Hashable, float] = {}  # of those that run
-        self._shown: set[Footprint] = set()  # functions of which a call has been running for a while
         self._wanted, self._free = 0, Headroom(0.0, 0.0)  # at the last look
         self._bold = False
 
@@ -95,8 +89,13 @@ class Planner:
 
     @property
     def _third(self) -> float:
-        """A third of what there is for tasks: what the first calls of a function may take, before they show it."""
+        """A third of what there is for tasks, in bytes."""
         return (self.plan - min(self.floor, self.plan)) // 3
+
+    @property
+    def _first(self) -> float:
+        """What the first calls of a function may take before they show it, in bytes."""
+        return 0.0 if self._bold else min(self._third, SURPRISE * ASSUMED)
 
     @property
     def correction(self) -> float:
@@ -109,8 +108,7 @@ class Planner:
             price = self._learning.corrected(footprint, given)
         elif footprint is None or not footprint.samples:
             # A third of what is left where that is less: others are not to end for it.
-            first = 0.0 if self._has_shown(footprint) else min(self._third, self._free.available / 3)
-            price = max(self._seen(footprint), first)
+            price = max(self._seen(footprint), min(self._first, self._free.available / 3))
         else:
             price = footprint.share
             if not self._bold:
@@ -173,7 +171,6 @@ class Planner:
         now: float,
         *,
         files: int = 0,
-        given: int = 0,
         late: Sequence[Running] = (),
         lasted: Mapping[Footprint, tuple[int, float]] = _NONE,
         bold: bool = False,
@@ -191,7 +188,6 @@ class Planner:
             margin: see `margin_of`.
             files: what is left to the pages of files beside it, in bytes.
             now: a monotonic time in seconds.
-            given: the greatest estimate that a pool has for its calls, in bytes.
             late: the tasks that have begun while memory was read: they may have taken theirs, and are promised nothing
                 yet.
             lasted: of each function, how many calls have ended since the last look, and how many seconds they lasted
@@ -204,7 +200,6 @@ class Planner:
         self._learning.see(reading, [*running, *late], ended, lately, now, lasted=lasted, rested=rested)
         excess = self._learning.used - self.floor
         self._settled = Counter(each.footprint for each in running if each.given is None and each.is_settled(now))
-        self._shown = {each.footprint for each in running if now - each.since >= _SHOWS_S}
         self._gate(reading)
         self._promises = {each.ident: self._promise(each) for each in running}
         whole = sum(self._promises.values())
@@ -214,14 +209,11 @@ class Planner:
         frees = min(1.0, self._learning.frees / FREES)
         free = headroom(reading, margin, files, self._learning.used, frees=frees)
         self._free = free.less(unseen, surprise, beyond)
-        available = self._free.available
-        dearest = max(self._dearest(running, now), given * self.correction)
-        roomy = not self.closed and available > wanted * dearest
         self._wanted, self._unseen = wanted, unseen
         surplus = excess - whole
         if self._free.is_crowded or not running:
             surplus += reading.reusable
-        return Outlook(-inf if self.closed else available, self.closed, roomy, surplus)
+        return Outlook(-inf if self.closed else self._free.available, self.closed, surplus)
 
     def _gate(self, reading: Reading) -> None:
         if reading.live > self.plan:
@@ -235,13 +227,8 @@ class Planner:
             return self._learning.corrected(each.footprint, each.given)
         if each.footprint.samples:
             return each.footprint.share
-        if not self._has_shown(each.footprint):
-            return max(each.footprint.share, self._third)
-        return max(each.footprint.share, self.assumed * exp2(-self._learning.calm_since(each.ident) / HALF_LIFE_S))
-
-    def _has_shown(self, footprint: Footprint | None) -> bool:
-        """Return whether it is known what the first calls take, or a surprise would kill nobody."""
-        return self._bold or footprint in self._shown
+        calm = self._learning.calm_since(each.ident)
+        return max(each.footprint.share, self._first if calm < _SHOWS_S else self.assumed * exp2(-calm / HALF_LIFE_S))
 
     def _unseen_of_the_young(self, running: Sequence[Running], now: float) -> float:
         """
@@ -253,21 +240,6 @@ class Planner:
         last_first = sorted(running, key=lambda one: -one.since)
         youngest = itertools.takewhile(lambda each: each.is_young(now) or each.footprint.keeps, last_first)
         return self.untaken(each.ident for each in youngest)
-
-    def _dearest(self, running: Sequence[Running], now: float) -> float:
-        """
-        Return the most that whatever comes next may be counted with: also one of those that do not run now.
-
-        All functions are gone through only now and then; what is learned meanwhile is of those that ran of late.
-        """
-        known = self._learning.of_late if now < self._dearest_due else self.footprints
-        dearest = max((self._seen(each) + self._unlike(each) for each in known), default=0.0)
-        if now < self._dearest_due:
-            dearest = max(dearest, self._dearest_known)
-        else:
-            self._dearest_due = now + _DEAREST_S
-        self._dearest_known = dearest
-        return max([self.assumed, dearest, *(each.footprint.share * SURPRISE for each in running)])
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""

@@ -124,8 +124,9 @@ class Admission(Books):
             try:
                 if outcome:
                     self.tally.task_seconds += now - worker.since
-                    if self.bounded:
-                        self._time(worker, now)
+                    last = worker.task
+                    if last is not None and last.priced is not None:
+                        self.price.ended(last.priced, now - worker.since)
                     if outcome == COMPLETED:
                         self.tally.completed += 1
                     else:
@@ -205,11 +206,6 @@ class Admission(Books):
             worker.task.apart = worker.task.tries >= ALONE and not self.observe
             worker.task.place = WAITING
             self.queue.appendleft(worker.task)
-
-    def _time(self, worker: Worker, now: float) -> None:
-        """Count how long the worker's last task has lasted, if that counted with something."""
-        if worker.task is not None and worker.task.priced is not None:
-            self.price.ended(worker.task.priced, now - worker.since)
 
     def affords(self, task: Task) -> bool:
         """Return whether the task may start as far as memory goes, and take what it needs from the budget."""

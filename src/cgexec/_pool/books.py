@@ -32,7 +32,7 @@ class Books(Guarded):
         "crowded", "ending", "expiring", "extra", "guarded", "held", "held_since", "inline", "least", "light",
         "limit", "line", "marking", "most", "needs", "nesting", "observe", "parked", "places", "price", "queue",
         "quiet", "reach", "retry", "running", "seen_until", "shared", "shut", "spare", "spent", "staff", "tally",
-        "thread_cap", "ticking", "told",
+        "thread_cap", "ticking",
     )  # fmt: skip
 
     def __init__(self, limit: int, places: float, *, least: int = 1) -> None:
@@ -75,7 +75,6 @@ class Books(Guarded):
         self.needs: int | None = None  # bytes that each task is said to need
         self.marking = False  # tasks may come to be held, so those that a task hands in are marked as nested
         self.nesting = False  # a task, of this or another pool, has handed one in
-        self.told = False  # single calls are said to need so much, and any may come before the next look
         self.price = Price(lambda _: 0.0)
         self.begun: object = None  # the function of what was started last while memory bounded that, see `anchor_of`
         self.light: Callable[..., object] | None = None  # its calls count with nothing until the next look

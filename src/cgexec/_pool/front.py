@@ -99,9 +99,6 @@ class Pool:
         task.extra = extra
         if self.state.marking and here.worker is not None:
             task.nested = self.state.nesting = True
-        if extra is not None and extra.memory is not None and not self.state.told:
-            self.state.told = True
-            self.crew.watch.look()  # from here on each start is counted
         return task
 
     def submit(self, call: Call, extra: Extra | None = None) -> Future[Any]:

@@ -122,7 +122,7 @@ def fund(state: Admission, funds: Funds, seen: Need, elapsed: float) -> tuple[Wo
         state.light = None
         missed = state.spent - seen.spent
         if state.tally.memory_errors == seen.starved:  # else another look is asked for, and nothing starts before
-            state.bounded = funds.bounded or (state.told and funds.budget < inf)
+            state.bounded = funds.bounded
             state.budget = funds.budget - missed
             state.spare, state.alone = funds.spare and not missed, funds.alone
             state.most = funds.most - len(state.inline)  # which are no workers

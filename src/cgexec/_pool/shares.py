@@ -85,12 +85,10 @@ class Shares:
             held = 0.0 if pool.need.held_since is None else now - pool.need.held_since
             spare = price > budget and (pool is beside or self._may_start_one(pool, first, outlook, busy, price, held))
             shut = outlook.closed and not pool.care.observe and (busy > 0 or held < STUCK_S)
-            funds.append((pool, Funds(not outlook.roomy, budget, spare, shut)))
+            funds.append((pool, Funds(True, budget, spare, shut)))
         idle = [pool for pool in pools if pool not in order]
         shut = outlook.closed and busy > 0
-        return funds + [
-            (pool, Funds(not outlook.roomy, min(0.0, others), shut=shut and not pool.care.observe)) for pool in idle
-        ]
+        return funds + [(pool, Funds(True, min(0.0, others), shut=shut and not pool.care.observe)) for pool in idle]
 
     def _may_start_one(self, pool: Claim, first: Claim, outlook: Outlook, busy: int, price: float, held: float) -> bool:
         """

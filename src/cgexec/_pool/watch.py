@@ -217,7 +217,6 @@ class Watch:
             margin,
             begin,
             files=files,
-            given=max((pool.care.needs or 0 for pool in pools), default=0),
             late=self.scene.late(pools, asking),
             lasted=self.scene.lasted(pools),
             bold=armed and all(pool.care.retry for pool in pools if pool.need.works),
