@@ -87,6 +87,13 @@ def test_first_calls_that_still_grow_have_not_shown_what_they_take():
     assert box.starts(box.look(FLOOR + 75 * MIB, seconds=0.3)) >= 2
 
 
+def test_with_a_fuse_as_many_start_at_first_since_it_does_not_see_what_children_take():
+    box = Container(1024 * MIB)
+    assert box.starts(box.look(FLOOR, bold=True)) == 3
+    box.start(3)
+    assert box.starts(box.look(FLOOR, seconds=0.1, bold=True)) <= 1
+
+
 def test_for_a_new_function_nobody_has_to_end_where_what_is_assumed_is_free():
     box = many_equal(100 * MIB, limit=4096)
     box.start(30)

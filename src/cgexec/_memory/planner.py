@@ -70,7 +70,7 @@ class Planner:
         self._settled: Counter[Footprint] = Counter()  # calls that have been running for long
         self._promises: dict[Hashable, float] = {}  # of those that run
         self._wanted, self._free = 0, Headroom(0.0, 0.0)  # at the last look
-        self._bold = False
+        self.bold = False  # a surprise would kill nobody
 
     @property
     def plan(self) -> int:
@@ -94,8 +94,8 @@ class Planner:
 
     @property
     def _first(self) -> float:
-        """What the first calls of a function may take before they show it, in bytes."""
-        return 0.0 if self._bold else min(self._third, SURPRISE * ASSUMED)
+        """What the first calls of a function may take before they show it, in bytes: no fuse sees all of it."""
+        return min(self._third, SURPRISE * ASSUMED)
 
     @property
     def correction(self) -> float:
@@ -111,7 +111,7 @@ class Planner:
             price = max(self._seen(footprint), min(self._first, self._free.available / 3))
         else:
             price = footprint.share
-            if not self._bold:
+            if not self.bold:
                 price = max(price + self._unlike(footprint), min(footprint.largest, self.plan - self.floor))
             if price * self._wanted <= _TRIFLE * self._free.available:
                 return 0.0
@@ -195,7 +195,7 @@ class Planner:
             bold: a surprise would kill nobody, so nothing is kept free for one.
             rested: since the last task ended, what is free has been given back; else tasks may take it again unseen.
         """
-        self._bold = bold
+        self.bold = bold
         self.reading, self.margin = reading, margin + files
         self._learning.see(reading, [*running, *late], ended, lately, now, lasted=lasted, rested=rested)
         excess = self._learning.used - self.floor
@@ -243,7 +243,7 @@ class Planner:
 
     def _unlike(self, footprint: Footprint) -> float:
         """Return what is kept free because a call may be larger than all seen: so much, so likely."""
-        if self._bold or not footprint.samples:
+        if self.bold or not footprint.samples:
             return 0.0
         room = max(0.0, self.plan - self.floor - footprint.share)
         return min((SURPRISE - 1) * footprint.share, room) / (footprint.samples + self._settled[footprint])
@@ -258,7 +258,7 @@ class Planner:
             if each.given is None:
                 left = 1 - (now - each.since) / each.usual if each.usual else 1.0
                 counts[each.footprint] = counts.get(each.footprint, 0.0) + max(_LATE_PART, left)
-        if self._bold or not counts:
+        if self.bold or not counts:
             return 0.0, 0.0
         unlike = sum(self._unlike(each) * count for each, count in counts.items())
         # Those that have not taken theirs yet may all be as large as the largest seen, and one of all in any case:

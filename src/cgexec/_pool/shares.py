@@ -147,10 +147,10 @@ class Shares:
     def _would_kill(self, task: Task, beside: Need) -> bool:
         """
         Return whether the task is known to need more than what is left below the limit once those that were let go
-        ahead have taken what they need.
+        ahead have taken what they need, and no fuse is held.
         """
         reading, known, given = self._planner.reading, self._known(task), given_for(task)
-        if reading is None or (given is None and (known is None or not known.samples)):
+        if reading is None or self._planner.bold or (given is None and (known is None or not known.samples)):
             return False
         ahead = sorted((each for each in beside.busy if each[0].nested), key=lambda each: -each[1])
         untaken = self._planner.untaken((id(each), since) for each, since in ahead)
