@@ -17,6 +17,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from cgexec._adaptive.asking import sleeps
+
 __all__ = ["main"]
 
 # Calls whose times are kept one by one; of a function that takes microseconds there are millions.
@@ -53,20 +55,30 @@ class GilProbe(threading.Thread):
     Asks again and again for the interpreter lock, and counts how often it had to wait.
 
     After a sleep a thread goes on at once if nobody holds the lock; the share of sleeps after which it does not is the
-    share of time in which it is held. Time in which it waited for a CPU instead is left out.
+    share of time in which it is held. Who has to wait sleeps once more, so that is known by the count of sleeps; where
+    the kernel does not tell, by the time, without that in which it waited for a CPU.
     """
 
     def __init__(self) -> None:
         super().__init__(name="cgexec-gil", daemon=True)
         self.asked = self.waited = 0
         self.stop = threading.Event()
-        self._usual = sorted(self._late() for _ in range(50))[45]  # without load: the kernel's own lateness
+        self._counted = self._sleeps() > 0
+        late = [] if self._counted else sorted(self._late() for _ in range(50))
+        self._usual = late[45] if late else 0.0  # without load: the kernel's own lateness
 
     def run(self) -> None:
         """Ask until told to stop."""
         while not self.stop.is_set():
-            self.waited += self._late() > max(_HELD_S, 2 * self._usual)
+            taken = self._sleeps() > 1 if self._counted else self._late() > max(_HELD_S, 2 * self._usual)
+            self.waited += taken
             self.asked += 1
+
+    @staticmethod
+    def _sleeps() -> int:
+        before = sleeps()
+        time.sleep(_PROBE_S)
+        return sleeps() - before
 
     @staticmethod
     def _late() -> float:
